@@ -1,0 +1,66 @@
+// What is known of a host: its processing units, caches and memory, as plain values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace nestbed::topology {
+
+// One hardware thread. Indexes other than os_index are positions in hwloc's logical order, dense from 0
+// over the whole host, so that two PUs share a core exactly when their `core` is equal.
+struct Pu {
+    std::uint32_t os_index = 0;
+    std::uint32_t core = 0;
+    std::uint32_t llc = 0;     // last-level cache group
+    std::uint32_t package = 0;
+    // Index into Host::nodes of the nearest node with memory; empty on a host that has none such.
+    std::optional<std::uint32_t> node;
+    // False where the PU is outside this process's cpuset or disallowed by an administrator. Offline PUs are
+    // not listed at all.
+    bool allowed = true;
+};
+
+// Size in bytes of the page and how many of them the node has.
+struct HugePagePool {
+    std::uint64_t page_bytes = 0;
+    std::uint64_t total = 0;
+    std::uint64_t free = 0;
+};
+
+struct Node {
+    std::uint32_t os_index = 0;
+    std::uint64_t memory_bytes = 0; // 0: no memory
+    std::uint64_t free_bytes = 0;   // this host only; elsewhere equal to memory_bytes
+    bool allowed = true;            // false: outside the process's mems_allowed
+    bool has_pus = true;            // false: memory only (CXL, HBM, ...)
+    std::vector<HugePagePool> huge_pages;
+};
+
+struct Host {
+    std::string source; // "this host", the synthetic string or the file's name
+    bool is_this_host = false;
+    std::vector<Pu> pus;     // in hwloc's logical order: neighbours share caches
+    std::vector<Node> nodes; // in hwloc's logical order
+    // SLIT distances, row = from, column = to, indexed like `nodes`; 10 is local (ACPI 6.5, 5.2.17). Where
+    // the host tells none: 10 on the diagonal, 20 elsewhere.
+    std::vector<std::vector<std::uint32_t>> distances;
+    std::uint32_t packages = 0;
+    std::uint32_t cores = 0;
+    std::uint32_t llcs = 0;
+    std::string xml; // hwloc's export, which discover() reads back
+};
+
+// `source` is "auto" (this host, respecting the process's cpuset and mems_allowed), a synthetic description
+// in hwloc's syntax ("pack:8 [numa(memory=512GB)] l3:4 core:16 pu:2"), or the path of an hwloc XML file
+// (recognised by ".xml" or by naming an existing file). Errors: bad_input with hwloc's complaint.
+[[nodiscard]] Result<Host> discover(std::string_view source);
+
+// Indexes into host.pus of the PUs that may be used, in logical order.
+[[nodiscard]] std::vector<std::uint32_t> allowed_pus(const Host& host);
+
+} // namespace nestbed::topology
