@@ -16,9 +16,10 @@ namespace nestbed::topology {
 struct Pu {
     std::uint32_t os_index = 0;
     std::uint32_t core = 0;
-    std::uint32_t llc = 0;     // last-level cache group
+    std::uint32_t llc = 0; // last-level cache group
     std::uint32_t package = 0;
-    // Index into Host::nodes of the nearest node with memory; empty on a host that has none such.
+    // Index into Host::nodes of the nearest node with memory, ordinary DRAM before any other kind; empty on a
+    // host that has none such.
     std::optional<std::uint32_t> node;
     // False where the PU is outside this process's cpuset or disallowed by an administrator. Offline PUs are
     // not listed at all.
@@ -34,10 +35,11 @@ struct HugePagePool {
 
 struct Node {
     std::uint32_t os_index = 0;
-    std::uint64_t memory_bytes = 0; // 0: no memory
-    std::uint64_t free_bytes = 0;   // this host only; elsewhere equal to memory_bytes
-    bool allowed = true;            // false: outside the process's mems_allowed
-    bool has_pus = true;            // false: memory only (CXL, HBM, ...)
+    std::uint64_t memory_bytes = 0; // 0: no memory; of all nodes: the source tells no sizes
+    // What can be had now, file cache included; of this host only, elsewhere equal to memory_bytes.
+    std::uint64_t free_bytes = 0;
+    bool allowed = true; // false: outside the process's mems_allowed
+    bool has_pus = true; // false: no PU has it as its node (CXL, HBM beside DRAM, no memory, ...)
     std::vector<HugePagePool> huge_pages;
 };
 
@@ -52,12 +54,18 @@ struct Host {
     std::uint32_t packages = 0;
     std::uint32_t cores = 0;
     std::uint32_t llcs = 0;
-    std::string xml; // hwloc's export, which discover() reads back
+    // In hwloc's format, which discover() reads back from a file; empty for a synthetic description, whose
+    // `source` says it all (exporting 4096 PUs takes longer than loading them).
+    std::string xml;
 };
 
-// `source` is "auto" (this host, respecting the process's cpuset and mems_allowed), a synthetic description
-// in hwloc's syntax ("pack:8 [numa(memory=512GB)] l3:4 core:16 pu:2"), or the path of an hwloc XML file
-// (recognised by ".xml" or by naming an existing file). Errors: bad_input with hwloc's complaint.
+// `source` is "auto" (this host, respecting the process's cpuset, the calling thread's affinity and
+// mems_allowed: ask before pinning), a synthetic description in hwloc's syntax
+// ("pack:8 [numa(memory=512GB)] l3:4 core:16 pu:2"; sizes are unknown where it does not say "memory="), or
+// the path of an hwloc XML file (recognised by ".xml", by a slash, or by naming an existing file). Not while
+// other threads read the environment: hwloc is kept from stderr through it. Errors: bad_input for a source
+// that is none of these, is damaged, or has more than 16384 PUs or 1024 nodes; host_lacks where hwloc fails
+// here.
 [[nodiscard]] Result<Host> discover(std::string_view source);
 
 // Indexes into host.pus of the PUs that may be used, in logical order.

@@ -70,9 +70,9 @@ struct Plan {
     [[nodiscard]] std::uint64_t memory_bytes() const;
 };
 
-// Deterministic. Errors: bad_input for no vCPUs, no memory, or a shape that does not multiply out to the vCPUs;
-// host_lacks for memory larger than the host, a node without room for its share, a lack of huge pages, and
-// a host without a usable PU or node.
+// Deterministic. Errors: bad_input for no vCPUs, no memory, or a shape that does not multiply out to the
+// vCPUs; host_lacks for memory larger than the host, a node without room for its share, a lack of huge pages,
+// and a host without a usable PU or node.
 [[nodiscard]] Result<Plan> plan(const PlanRequest& request, const Host& host);
 
 } // namespace nestbed::topology

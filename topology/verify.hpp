@@ -23,7 +23,8 @@ struct ObservedThread {
 
 struct ObservedMemory {
     std::uint32_t virtual_node = 0;
-    std::map<int, std::uint64_t> pages; // host node (os index) -> pages found there; negative: -errno, not present
+    std::map<int, std::uint64_t>
+        pages; // host node (os index) -> pages found there; negative: -errno, not present
     std::uint64_t pages_asked = 0;
 };
 
@@ -36,6 +37,8 @@ struct Observation {
 [[nodiscard]] Result<ObservedThread> observe_thread(std::uint32_t vcpu, pid_t tid);
 
 // Asks move_pages() where the pages of a range are; beyond `max_pages` it asks for that many, evenly spread.
+// `page_bytes` is the stride, not 0. Where the kernel has no move_pages() or a container forbids it, and
+// memory is on node 0 only, mincore() tells what is present there. Errors: host_lacks.
 [[nodiscard]] Result<ObservedMemory> observe_memory(std::uint32_t virtual_node, const std::byte* start,
                                                     std::size_t bytes, std::size_t page_bytes,
                                                     std::size_t max_pages = std::size_t{1} << 20);
@@ -47,7 +50,8 @@ struct Drift {
     std::string found;
 };
 
-// Empty where all is as planned.
+// Empty where all is as planned. What is pinned or bound and was not observed is a difference too; what is
+// neither cannot differ.
 [[nodiscard]] std::vector<Drift> compare(const Plan& plan, const Observation& observation);
 
 } // namespace nestbed::topology

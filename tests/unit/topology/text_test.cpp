@@ -1,0 +1,55 @@
+#include "topology/index_list.hpp"
+#include "topology/text_file.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace nestbed::topology {
+namespace {
+
+TEST(FormatIndexList, Table) {
+    struct Case {
+        std::vector<std::uint32_t> indexes;
+        std::string text;
+    };
+    const Case cases[] = {
+        {{}, "none"},         {{7}, "7"},         {{0, 1, 2, 3, 8}, "0-3,8"},
+        {{8, 3, 2}, "2-3,8"}, {{1, 1, 2}, "1-2"}, {{0, 2, 4}, "0,2,4"},
+    };
+    for (const auto& [indexes, text] : cases)
+        EXPECT_EQ(format_index_list(indexes), text);
+}
+
+TEST(FindNumber, TakesWholeKeysOnly) {
+    const std::string text =
+        "Node 0 MemTotal:        4942040 kB\nNode 0 Inactive:  7 kB\nNode 0 Active:  5 kB\n"
+        "MemFree:12 kB\nEmpty:\n";
+    EXPECT_EQ(find_number(text, "MemTotal"), 4942040U);
+    EXPECT_EQ(find_number(text, "Active"), 5U);
+    EXPECT_EQ(find_number(text, "MemFree"), 12U);
+    EXPECT_EQ(find_number(text, "Total"), std::nullopt);
+    EXPECT_EQ(find_number(text, "Empty"), std::nullopt);
+    EXPECT_EQ(find_number("", "MemFree"), std::nullopt);
+}
+
+TEST(ReadTextFile, TellsWhyNot) {
+    EXPECT_NE(read_text_file("/nowhere/at/all", 10).error().found.find("ENOENT"), std::string::npos);
+    EXPECT_NE(read_text_file("/", 10).error().found.find("EISDIR"), std::string::npos);
+    EXPECT_NE(read_text_file("/dev/zero", 1 << 20).error().found.find("larger than 1 MiB"),
+              std::string::npos);
+    EXPECT_FALSE(read_text_file("/proc/self/status", 10));
+    EXPECT_TRUE(read_text_file("/proc/self/status", 1 << 20));
+    EXPECT_EQ(read_text_file("/dev/null", 10).value(), "");
+}
+
+TEST(ReadNumberFile, WantsANumberAndNothingElse) {
+    EXPECT_TRUE(read_number_file("/proc/sys/kernel/pid_max"));
+    EXPECT_FALSE(read_number_file("/proc/sys/kernel/ostype"));
+    EXPECT_FALSE(read_number_file("/nowhere/at/all"));
+}
+
+} // namespace
+} // namespace nestbed::topology

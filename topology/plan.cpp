@@ -1,0 +1,220 @@
+#include "topology/plan.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/units.hpp"
+#include "topology/host_distances.hpp"
+#include "topology/memory_split.hpp"
+#include "topology/placement.hpp"
+#include "topology/plan_reasons.hpp"
+#include "topology/shape_choice.hpp"
+
+namespace nestbed::topology {
+
+namespace {
+
+using Indexes = std::vector<std::uint32_t>;
+
+Status check_request(const PlanRequest& request) {
+    constexpr std::uint32_t max_vcpus = 1U << 20;                // parse_shape() ends there too
+    constexpr std::uint64_t max_memory = std::uint64_t{1} << 52; // physical address bits, SDM volume 3, 5.1.4
+    if (request.vcpus == 0)
+        return fail(ErrorKind::bad_input, "a guest with 0 vCPUs", "it could not run", "ask for one or more");
+    if (request.vcpus > max_vcpus)
+        return fail(ErrorKind::bad_input, fmt::format("a guest with {} vCPUs", request.vcpus),
+                    fmt::format("at most {} can be numbered", max_vcpus));
+    if (request.memory_bytes == 0)
+        return fail(ErrorKind::bad_input, "a guest without memory", "it could not run",
+                    "ask for 64M or more");
+    if (request.memory_bytes > max_memory)
+        return fail(ErrorKind::bad_input, fmt::format("{} of memory", format_size(request.memory_bytes)),
+                    "an address has 52 bits, which is 4096 TiB");
+    if (!request.shape || vcpu_count(*request.shape) == request.vcpus)
+        return {};
+    const auto& shape = *request.shape;
+    const auto text = shape.dies == 1 ? fmt::format("{}x{}x{}", shape.sockets, shape.cores, shape.threads)
+                                      : format_shape(shape);
+    return fail(ErrorKind::bad_input, fmt::format("topology {}", text),
+                fmt::format("{} is {} vCPUs, asked were {}", text, vcpu_count(shape), request.vcpus),
+                fmt::format("use --vcpus {}, or a topology that multiplies out to {}", vcpu_count(shape),
+                            request.vcpus));
+}
+
+// The virtual nodes: by vCPU its number, and by number the host node (index into host.nodes) behind it.
+struct VirtualNodes {
+    Indexes of_vcpu;
+    Indexes host_nodes;
+    bool fewer_than_touched = false; // for want of pages
+};
+
+// A virtual node for each host node that a vCPU has its memory from, numbered as vCPUs come to them, so that
+// vCPU 0 is in node 0. No more of them than there are pages: those with the most vCPUs stay, the others'
+// vCPUs go to the nearest that stays.
+VirtualNodes number_nodes(const Indexes& home_of_vcpu, std::uint64_t pages, const Host& host) {
+    std::map<std::uint32_t, std::uint32_t> vcpus_in;
+    for (const auto home : home_of_vcpu)
+        ++vcpus_in[home];
+    Indexes kept;
+    for (const auto& [home, count] : vcpus_in)
+        kept.push_back(home);
+    if (pages < kept.size()) {
+        std::stable_sort(kept.begin(), kept.end(),
+                         [&](std::uint32_t a, std::uint32_t b) { return vcpus_in[a] > vcpus_in[b]; });
+        kept.resize(pages);
+    }
+    std::map<std::uint32_t, std::uint32_t> moved_to;
+    for (const auto& [home, count] : vcpus_in)
+        moved_to[home] = *std::min_element(kept.begin(), kept.end(), [&, from = home](auto a, auto b) {
+            return std::pair{distance_between(host, from, a), a} <
+                   std::pair{distance_between(host, from, b), b};
+        });
+    VirtualNodes nodes;
+    nodes.fewer_than_touched = kept.size() < vcpus_in.size();
+    std::map<std::uint32_t, std::uint32_t> numbers;
+    for (const auto home : home_of_vcpu) {
+        const auto [at, is_new] = numbers.try_emplace(moved_to[home], nodes.host_nodes.size());
+        if (is_new)
+            nodes.host_nodes.push_back(at->first);
+        nodes.of_vcpu.push_back(at->second);
+    }
+    return nodes;
+}
+
+std::vector<std::uint64_t> count_members(const VirtualNodes& nodes) {
+    std::vector<std::uint64_t> counts(nodes.host_nodes.size());
+    for (const auto node : nodes.of_vcpu)
+        ++counts[node];
+    return counts;
+}
+
+Status place_memory(Plan& plan, std::uint64_t bytes, const VirtualNodes& nodes, const Host& host) {
+    const auto weights = count_members(nodes);
+    const auto shares = split_memory(bytes, plan.page_size, weights);
+    std::vector<NodeShare> asked;
+    for (std::size_t i = 0; i < shares.size(); ++i)
+        asked.push_back({.node = nodes.host_nodes[i], .bytes = shares[i]});
+    if (auto checked = check_shares(asked, plan.page_size, host); !checked)
+        return checked;
+    for (std::size_t i = 0; i < shares.size(); ++i)
+        plan.nodes.push_back({.virtual_node = static_cast<std::uint32_t>(i),
+                              .host_node = host.nodes[asked[i].node].os_index,
+                              .memory_bytes = shares[i],
+                              .reason = reason_for_node(plan.policy, weights[i], nodes.of_vcpu.size())});
+    for (const auto from : nodes.host_nodes) {
+        auto& row = plan.distances.emplace_back();
+        for (const auto to : nodes.host_nodes)
+            row.push_back(distance_between(host, from, to));
+    }
+    return {};
+}
+
+void place_unbound(Plan& plan, std::uint32_t vcpus, std::uint64_t bytes) {
+    plan.nodes.push_back({.virtual_node = 0,
+                          .host_node = std::nullopt,
+                          .memory_bytes = bytes,
+                          .reason = "not bound: the kernel takes pages where it finds them"});
+    plan.distances = {{local_distance}};
+    for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu)
+        plan.vcpus.push_back({.vcpu = vcpu,
+                              .apic_id = 0,
+                              .virtual_node = 0,
+                              .pus = {},
+                              .reason = "not pinned: the kernel's scheduler decides"});
+}
+
+void place_vcpus(Plan& plan, const Indexes& chosen, const VirtualNodes& nodes, const Host& host,
+                 const UsableHost& usable) {
+    std::map<std::uint32_t, std::uint32_t> load;
+    for (const auto pu : chosen)
+        ++load[pu];
+    for (std::uint32_t vcpu = 0; vcpu < chosen.size(); ++vcpu) {
+        const auto pu = chosen[vcpu];
+        plan.vcpus.push_back({.vcpu = vcpu,
+                              .apic_id = 0,
+                              .virtual_node = nodes.of_vcpu[vcpu],
+                              .pus = {host.pus[pu].os_index},
+                              .reason = reason_for_vcpu(plan.policy, host, usable, pu, load[pu])});
+    }
+    const auto [least, most] = std::minmax_element(
+        load.begin(), load.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    plan.min_vcpus_per_pu = least->second;
+    plan.max_vcpus_per_pu = most->second;
+}
+
+void choose_shape(Plan& plan, const std::optional<Shape>& given, const Indexes& chosen, const Host& host) {
+    std::vector<VcpuHome> homes;
+    for (const auto& vcpu : plan.vcpus) {
+        VcpuHome home{.virtual_node = vcpu.virtual_node};
+        if (!chosen.empty()) {
+            const auto& pu = host.pus[chosen[vcpu.vcpu]];
+            home.package = pu.package;
+            home.core = pu.core;
+            home.pu = pu.os_index;
+        }
+        homes.push_back(home);
+    }
+    const bool pinned = !chosen.empty();
+    if (given) {
+        plan.shape = *given;
+        plan.notes.push_back(fmt::format("shape {}: as given", format_shape(plan.shape)));
+        for (auto& note : broken_promises(plan.shape, homes, pinned))
+            plan.notes.push_back(std::move(note));
+    } else {
+        auto choice = derive_shape(homes, pinned);
+        plan.shape = choice.shape;
+        plan.notes.push_back(fmt::format("shape {}: {}", format_shape(plan.shape), choice.reason));
+    }
+    for (auto& vcpu : plan.vcpus)
+        vcpu.apic_id = apic_id_of(plan.shape, vcpu.vcpu);
+}
+
+} // namespace
+
+std::uint64_t Plan::memory_bytes() const {
+    std::uint64_t sum = 0;
+    for (const auto& node : nodes)
+        sum += node.memory_bytes;
+    return sum;
+}
+
+Result<Plan> plan(const PlanRequest& request, const Host& host) {
+    if (auto checked = check_request(request); !checked)
+        return tl::unexpected{checked.error()};
+    const auto usable = usable_part(host);
+    if (!usable)
+        return tl::unexpected{usable.error()};
+    const auto bytes = round_up(request.memory_bytes, bytes_of(request.page_size));
+    if (auto checked = check_total(bytes, request.page_size, host); !checked)
+        return tl::unexpected{checked.error()};
+
+    std::vector<std::string> more_notes;
+    Plan result;
+    result.policy = request.policy;
+    result.page_size = request.page_size;
+    const auto guest_threads = request.shape ? request.shape->threads : 0;
+    const auto chosen = choose_pus(request.policy, request.vcpus, guest_threads, host, *usable);
+    if (request.policy == Policy::none) {
+        place_unbound(result, request.vcpus, bytes);
+    } else {
+        Indexes homes;
+        for (const auto pu : chosen)
+            homes.push_back(usable->home[pu]);
+        const auto nodes = number_nodes(homes, bytes / bytes_of(request.page_size), host);
+        if (auto checked = place_memory(result, bytes, nodes, host); !checked)
+            return tl::unexpected{checked.error()};
+        place_vcpus(result, chosen, nodes, host, *usable);
+        if (nodes.fewer_than_touched)
+            more_notes.push_back(fmt::format("no more virtual nodes than pages of {} to put into them",
+                                             to_string(result.page_size)));
+    }
+    result.notes = notes_on(result, host, *usable);
+    result.notes.insert(result.notes.end(), more_notes.begin(), more_notes.end());
+    choose_shape(result, request.shape, chosen, host);
+    return result;
+}
+
+} // namespace nestbed::topology

@@ -1,0 +1,70 @@
+#include <fmt/format.h>
+
+#include "base/units.hpp"
+#include "topology/plan.hpp"
+
+namespace nestbed::topology {
+
+std::string_view to_string(Policy policy) {
+    switch (policy) {
+    case Policy::none:
+        return "none";
+    case Policy::compact:
+        return "compact";
+    case Policy::scatter:
+        return "scatter";
+    case Policy::numa:
+        return "numa";
+    }
+    return "unknown";
+}
+
+const std::vector<Policy>& all_policies() {
+    static const std::vector<Policy> all{Policy::none, Policy::compact, Policy::scatter, Policy::numa};
+    return all;
+}
+
+Result<Policy> parse_policy(std::string_view name) {
+    for (const auto policy : all_policies())
+        if (to_string(policy) == name)
+            return policy;
+    return fail(ErrorKind::bad_input, fmt::format("policy \"{}\"", name), "there is no such policy",
+                "choose none, compact, scatter or numa");
+}
+
+std::string_view to_string(PageSize size) {
+    switch (size) {
+    case PageSize::base:
+        return "4K";
+    case PageSize::thp:
+        return "thp";
+    case PageSize::huge_2m:
+        return "2M";
+    case PageSize::huge_1g:
+        return "1G";
+    }
+    return "unknown";
+}
+
+Result<PageSize> parse_page_size(std::string_view name) {
+    for (const auto size : {PageSize::base, PageSize::thp, PageSize::huge_2m, PageSize::huge_1g})
+        if (to_string(size) == name)
+            return size;
+    return fail(ErrorKind::bad_input, fmt::format("page size \"{}\"", name), "there is no such page size",
+                "choose 4K, thp, 2M or 1G");
+}
+
+std::uint64_t bytes_of(PageSize size) {
+    switch (size) {
+    case PageSize::base:
+    case PageSize::thp:
+        return 4 * KiB;
+    case PageSize::huge_2m:
+        return 2 * MiB;
+    case PageSize::huge_1g:
+        return GiB;
+    }
+    return 4 * KiB;
+}
+
+} // namespace nestbed::topology
