@@ -1,0 +1,90 @@
+#include "core/kvm/vm.hpp"
+
+#include <sys/ioctl.h>
+
+#include <fmt/format.h>
+
+#include "core/kvm/ioctl.hpp"
+
+namespace nestbed::kvm {
+
+namespace {
+
+Status done(const Result<int>& answer) {
+    if (!answer)
+        return tl::unexpected{answer.error()};
+    return {};
+}
+
+} // namespace
+
+int Vm::check_extension(int capability) const {
+    const int answer = ::ioctl(_fd.get(), KVM_CHECK_EXTENSION, capability);
+    return answer < 0 ? 0 : answer;
+}
+
+Status Vm::enable_cap(std::uint32_t capability, std::string_view name, std::uint64_t argument0) const {
+    kvm_enable_cap cap{};
+    cap.cap = capability;
+    cap.args[0] = argument0;
+    return done(
+        call(_fd.get(), KVM_ENABLE_CAP, "KVM_ENABLE_CAP", &cap, fmt::format("{}, {:#x}", name, argument0)));
+}
+
+Status Vm::set_tss_address(std::uint64_t guest_physical) const {
+    return done(call(_fd.get(), KVM_SET_TSS_ADDR, "KVM_SET_TSS_ADDR",
+                     static_cast<unsigned long>(guest_physical), fmt::format("{:#x}", guest_physical)));
+}
+
+Status Vm::set_identity_map_address(std::uint64_t guest_physical) const {
+    std::uint64_t address = guest_physical;
+    return done(call(_fd.get(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR", &address,
+                     fmt::format("{:#x}", guest_physical)));
+}
+
+Status Vm::set_memory_region(std::uint32_t slot, std::uint64_t guest_physical, std::byte* host,
+                             std::uint64_t bytes) const {
+    kvm_userspace_memory_region region{};
+    region.slot = slot;
+    region.guest_phys_addr = guest_physical;
+    region.memory_size = bytes;
+    region.userspace_addr = reinterpret_cast<std::uint64_t>(host);
+    return done(call(_fd.get(), KVM_SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION", &region,
+                     fmt::format("slot {}, guest physical {:#x}, {:#x} bytes", slot, guest_physical, bytes)));
+}
+
+Status Vm::add_pio_eventfd(std::uint16_t port, std::uint32_t width, int eventfd) const {
+    kvm_ioeventfd request{};
+    request.addr = port;
+    request.len = width;
+    request.fd = eventfd;
+    request.flags = KVM_IOEVENTFD_FLAG_PIO;
+    return done(call(_fd.get(), KVM_IOEVENTFD, "KVM_IOEVENTFD", &request,
+                     fmt::format("port {:#x}, {} bytes", port, width)));
+}
+
+Status Vm::signal_msi(std::uint32_t apic_id, std::uint8_t vector) const {
+    kvm_msi msi{};
+    // SDM volume 3, 11.11.1: destination bits 7:0 at 19:12; KVM takes bits 31:8 from the upper half of the
+    // address.
+    msi.address_lo = 0xfee0'0000U | (apic_id & 0xffU) << 12;
+    msi.address_hi = apic_id & 0xffff'ff00U;
+    msi.data = vector;
+    return done(call(_fd.get(), KVM_SIGNAL_MSI, "KVM_SIGNAL_MSI", &msi,
+                     fmt::format("APIC id {:#x}, vector {:#x}", apic_id, vector)));
+}
+
+Result<Vcpu> Vm::create_vcpu(std::uint32_t apic_id) const {
+    return call(_fd.get(), KVM_CREATE_VCPU, "KVM_CREATE_VCPU", static_cast<unsigned long>(apic_id),
+                fmt::format("APIC id {}", apic_id),
+                "fewer vCPUs (--vcpus), or a higher `ulimit -n`; `nestbed check` shows both limits")
+        .and_then([&](int fd) { return Vcpu::map(Fd{fd}, _vcpu_mmap_size, apic_id); });
+}
+
+Result<Fd> Vm::stats_fd() const {
+    return call(_fd.get(), KVM_GET_STATS_FD, "KVM_GET_STATS_FD", 0UL, "VM").map([](int fd) {
+        return Fd{fd};
+    });
+}
+
+} // namespace nestbed::kvm

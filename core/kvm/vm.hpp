@@ -1,0 +1,60 @@
+// One virtual machine: one method per ioctl, no policy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include <linux/kvm.h>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "core/kvm/vcpu.hpp"
+
+namespace nestbed::kvm {
+
+class Vm {
+public:
+    Vm(Fd fd, std::size_t vcpu_mmap_size) : _fd{std::move(fd)}, _vcpu_mmap_size{vcpu_mmap_size} {}
+
+    [[nodiscard]] int fd() const noexcept { return _fd.get(); }
+
+    // KVM_CHECK_EXTENSION on the VM, which may differ from the system-wide answer.
+    [[nodiscard]] int check_extension(int capability) const;
+
+    [[nodiscard]] Status enable_cap(std::uint32_t capability, std::string_view name,
+                                    std::uint64_t argument0) const;
+
+    // KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR: three pages and one page that Intel hosts without
+    // unrestricted guest mode need outside guest RAM. Other vendors accept and ignore them.
+    [[nodiscard]] Status set_tss_address(std::uint64_t guest_physical) const;
+    [[nodiscard]] Status set_identity_map_address(std::uint64_t guest_physical) const;
+
+    // KVM_SET_USER_MEMORY_REGION; addresses and size are multiples of 4 KiB. The host range stays the
+    // caller's and must outlive the VM.
+    [[nodiscard]] Status set_memory_region(std::uint32_t slot, std::uint64_t guest_physical, std::byte* host,
+                                           std::uint64_t bytes) const;
+
+    // KVM_IOEVENTFD for an OUT of `width` bytes to a port: KVM signals the eventfd without an exit to user
+    // space.
+    [[nodiscard]] Status add_pio_eventfd(std::uint16_t port, std::uint32_t width, int eventfd) const;
+
+    // KVM_SIGNAL_MSI with the destination's full 32-bit APIC id (KVM_X2APIC_API_USE_32BIT_IDS), fixed
+    // delivery, edge.
+    [[nodiscard]] Status signal_msi(std::uint32_t apic_id, std::uint8_t vector) const;
+
+    // KVM_CREATE_VCPU. `apic_id` becomes the vCPU's id, and so its APIC id. Call it on the thread that will
+    // run it.
+    [[nodiscard]] Result<Vcpu> create_vcpu(std::uint32_t apic_id) const;
+
+    // KVM_GET_STATS_FD, read by kvm::read_statistics().
+    [[nodiscard]] Result<Fd> stats_fd() const;
+
+private:
+    Fd _fd;
+    std::size_t _vcpu_mmap_size = 0;
+};
+
+} // namespace nestbed::kvm
