@@ -1,0 +1,160 @@
+#include "core/boot/elf.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <optional>
+
+#include <elf.h>
+
+#include <fmt/format.h>
+
+namespace nestbed::boot {
+
+namespace {
+
+tl::unexpected<Error> refuse(std::string why) {
+    return fail(ErrorKind::bad_input, "read the ELF image", std::move(why));
+}
+
+std::optional<std::span<const std::byte>> slice(std::span<const std::byte> image, std::uint64_t offset,
+                                                std::uint64_t bytes) {
+    if (offset > image.size() || bytes > image.size() - offset)
+        return std::nullopt;
+    return image.subspan(offset, bytes);
+}
+
+// The entry of a table, copied out, since nothing says that it is aligned.
+template<typename T>
+std::optional<T> table_entry(std::span<const std::byte> image, std::uint64_t table, std::uint64_t stride,
+                             std::uint64_t index) {
+    if (table > image.size())
+        return std::nullopt;
+    const auto bytes =
+        slice(image, table + stride * index, sizeof(T)); // 16-bit counts and strides: no overflow
+    if (!bytes)
+        return std::nullopt;
+    T value{};
+    std::memcpy(&value, bytes->data(), sizeof(T));
+    return value;
+}
+
+Status check_header(const Elf64_Ehdr& header) {
+    if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+        return refuse("no ELF magic");
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
+        header.e_machine != EM_X86_64)
+        return refuse("not little-endian ELF64 for x86-64");
+    if (header.e_type != ET_EXEC)
+        return refuse(
+            fmt::format("type {}, only fixed-address executables (2) can be loaded", header.e_type));
+    if (header.e_phentsize < sizeof(Elf64_Phdr) ||
+        (header.e_shnum != 0 && header.e_shentsize < sizeof(Elf64_Shdr)))
+        return refuse("table entries smaller than their structures");
+    return {};
+}
+
+Result<std::vector<Segment>> read_segments(std::span<const std::byte> image, const Elf64_Ehdr& header) {
+    std::vector<Segment> segments;
+    for (std::uint64_t i = 0; i < header.e_phnum; ++i) {
+        const auto program = table_entry<Elf64_Phdr>(image, header.e_phoff, header.e_phentsize, i);
+        if (!program)
+            return refuse(fmt::format("program header {} lies outside the file", i));
+        if (program->p_type != PT_LOAD || program->p_memsz == 0)
+            continue;
+        const auto data = slice(image, program->p_offset, program->p_filesz);
+        if (!data)
+            return refuse(fmt::format("segment {} lies outside the file", i));
+        if (program->p_filesz > program->p_memsz)
+            return refuse(fmt::format("segment {} has more bytes in the file than in memory", i));
+        if (program->p_paddr > std::numeric_limits<std::uint64_t>::max() - program->p_memsz)
+            return refuse(fmt::format("segment {} wraps around the address space", i));
+        segments.push_back({program->p_paddr, program->p_memsz, *data});
+    }
+    if (segments.empty())
+        return refuse("nothing to load");
+    std::sort(segments.begin(), segments.end(),
+              [](const Segment& a, const Segment& b) { return a.address < b.address; });
+    for (std::size_t i = 1; i < segments.size(); ++i)
+        if (segments[i].address < segments[i - 1].address + segments[i - 1].memory_bytes)
+            return refuse(fmt::format("segments at {:#x} and {:#x} overlap", segments[i - 1].address,
+                                      segments[i].address));
+    return segments;
+}
+
+std::string text_at(std::span<const std::byte> strings, std::uint64_t offset) {
+    if (offset >= strings.size())
+        return {};
+    const auto rest = strings.subspan(offset);
+    const auto end = std::find(rest.begin(), rest.end(), std::byte{0});
+    return {reinterpret_cast<const char*>(rest.data()), static_cast<std::size_t>(end - rest.begin())};
+}
+
+Result<std::vector<Section>> read_sections(std::span<const std::byte> image, const Elf64_Ehdr& header) {
+    std::vector<Section> sections;
+    if (header.e_shnum == 0)
+        return sections;
+    const auto names = table_entry<Elf64_Shdr>(image, header.e_shoff, header.e_shentsize, header.e_shstrndx);
+    if (!names || header.e_shstrndx >= header.e_shnum)
+        return refuse("the section names lie outside the file");
+    const auto strings = slice(image, names->sh_offset, names->sh_size);
+    if (!strings)
+        return refuse("the section names lie outside the file");
+    for (std::uint64_t i = 0; i < header.e_shnum; ++i) {
+        const auto section = table_entry<Elf64_Shdr>(image, header.e_shoff, header.e_shentsize, i);
+        if (!section)
+            return refuse(fmt::format("section header {} lies outside the file", i));
+        if (section->sh_type == SHT_NOBITS || section->sh_type == SHT_NULL)
+            continue;
+        const auto data = slice(image, section->sh_offset, section->sh_size);
+        if (!data)
+            return refuse(fmt::format("section {} lies outside the file", i));
+        sections.push_back({text_at(*strings, section->sh_name), section->sh_addr, *data});
+    }
+    return sections;
+}
+
+} // namespace
+
+std::uint64_t ElfImage::end() const {
+    std::uint64_t last = 0;
+    for (const auto& segment : segments)
+        last = std::max(last, segment.address + segment.memory_bytes);
+    return last;
+}
+
+std::span<const std::byte> ElfImage::section(std::string_view name) const {
+    for (const auto& candidate : sections)
+        if (candidate.name == name)
+            return candidate.data;
+    return {};
+}
+
+Result<std::string> ElfImage::string_at(std::uint64_t address) const {
+    for (const auto& segment : segments) {
+        if (address < segment.address || address - segment.address >= segment.data.size())
+            continue;
+        const auto rest = segment.data.subspan(address - segment.address);
+        if (std::find(rest.begin(), rest.end(), std::byte{0}) == rest.end())
+            break;
+        return text_at(rest, 0);
+    }
+    return refuse(fmt::format("no string at {:#x}", address));
+}
+
+Result<ElfImage> parse_elf64(std::span<const std::byte> image) {
+    const auto header = table_entry<Elf64_Ehdr>(image, 0, 0, 0);
+    if (!header)
+        return refuse(fmt::format("{} bytes, shorter than an ELF header", image.size()));
+    if (const auto good = check_header(*header); !good)
+        return tl::unexpected{good.error()};
+    auto segments = read_segments(image, *header);
+    if (!segments)
+        return tl::unexpected{segments.error()};
+    auto sections = read_sections(image, *header);
+    if (!sections)
+        return tl::unexpected{sections.error()};
+    return ElfImage{header->e_entry, std::move(*segments), std::move(*sections)};
+}
+
+} // namespace nestbed::boot

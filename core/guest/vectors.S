@@ -1,0 +1,103 @@
+# One stub a vector, 16 bytes apart, so that the host can write the IDTs without knowing more than one address.
+
+    .text
+    .code64
+    .balign 16
+    .globl vector_stubs
+vector_stubs:
+    vector = 0
+    .rept 256
+    .balign 16
+    # Vectors that push an error code: 8, 10 to 14, 17, 21, 29, 30 (SDM volume 3, table 6-1; APM volume 2, 8.2).
+    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+    pushq $0
+    .endif
+    pushq $vector
+    .if vector == 2
+    jmp nmi_entry
+    .elseif vector == 6
+    jmp invalid_opcode_entry
+    .elseif vector < 32
+    jmp exception_entry
+    .else
+    jmp interrupt_entry
+    .endif
+    vector = vector + 1
+    .endr
+
+# Interrupts save what a C++ function may change, no more: this path is what IPI costs are made of.
+.macro save_caller_saved
+    pushq %rax
+    pushq %rcx
+    pushq %rdx
+    pushq %rsi
+    pushq %rdi
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+.endm
+.macro restore_caller_saved
+    popq %r11
+    popq %r10
+    popq %r9
+    popq %r8
+    popq %rdi
+    popq %rsi
+    popq %rdx
+    popq %rcx
+    popq %rax
+.endm
+
+interrupt_entry:
+    save_caller_saved
+    movl 72(%rsp), %edi                 # the vector
+    cld
+    call *interrupt_handlers(,%rdi,8)
+    xorl %eax, %eax                     # EOI (MSR 80BH)
+    xorl %edx, %edx
+    movl $0x80b, %ecx
+    wrmsr
+    restore_caller_saved
+    addq $16, %rsp
+    iretq
+
+nmi_entry:
+    save_caller_saved
+    cld
+    call handle_nmi
+    restore_caller_saved
+    addq $16, %rsp
+    iretq
+
+# The UD2 at the end of a ring 3 function is how it comes back; see user.S.
+invalid_opcode_entry:
+    cmpq $user_done, 16(%rsp)           # the interrupted RIP, above vector and error code
+    je user_return
+
+# Exceptions save everything, in the order of guest::ExceptionFrame, and do not return.
+exception_entry:
+    pushq %rax
+    pushq %rbx
+    pushq %rcx
+    pushq %rdx
+    pushq %rsi
+    pushq %rdi
+    pushq %rbp
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, %rdi
+    cld
+    andq $-16, %rsp
+    call handle_exception
+1:  cli
+    hlt
+    jmp 1b
+
+    .section .note.GNU-stack, "", @progbits
