@@ -1,0 +1,87 @@
+#include "core/machine/guest_text.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "core/machine/exit_text.hpp"
+
+namespace nestbed::machine {
+
+namespace {
+
+// SDM volume 3, table 6-1.
+constexpr std::array<std::string_view, 22> exception_names{
+    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9",   "#TS",
+    "#NP", "#SS", "#GP", "#PF", "15",  "#MF", "#AC", "#MC", "#XM", "#VE", "#CP"};
+
+} // namespace
+
+std::string vcpu_list(const std::vector<std::uint32_t>& vcpus) {
+    std::string text = vcpus.size() == 1 ? "vCPU " : "vCPUs ";
+    constexpr std::size_t most_ranges = 16;
+    std::size_t ranges = 0;
+    for (std::size_t i = 0; i < vcpus.size();) {
+        auto end = i + 1;
+        while (end < vcpus.size() && vcpus[end] == vcpus[end - 1] + 1)
+            ++end;
+        if (++ranges > most_ranges)
+            return text + ",...";
+        text += fmt::format("{}{}", i == 0 ? "" : ",", vcpus[i]);
+        if (end - i > 1)
+            text += fmt::format("-{}", vcpus[end - 1]);
+        i = end;
+    }
+    return text;
+}
+
+std::string describe_exception(const wire::ExceptionReport& r) {
+    const auto name = r.vector < exception_names.size() ? exception_names[r.vector] : "unknown exception";
+    return fmt::format(
+        "{} ({}), error code {:#x}, at {:#x}:{:#x}, rflags {:#x}, rsp {:#x}:{:#x}, cr0 {:#x}, cr2 {:#x}, "
+        "cr3 {:#x}, cr4 {:#x}, rax {:#x}, rbx {:#x}, rcx {:#x}, rdx {:#x}, rsi {:#x}, rdi {:#x}, rbp "
+        "{:#x}, r8 {:#x}, r9 {:#x}, r10 {:#x}, r11 {:#x}, r12 {:#x}, r13 {:#x}, r14 {:#x}, r15 {:#x}",
+        name, r.vector, r.error_code, r.cs, r.rip, r.rflags, r.ss, r.rsp, r.cr0, r.cr2, r.cr3, r.cr4, r.rax,
+        r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15);
+}
+
+std::vector<std::string> describe_snapshot(std::uint32_t vcpu, std::uint32_t apic_id,
+                                           const VcpuSnapshot& snapshot) {
+    const auto& r = snapshot.regs;
+    const auto& s = snapshot.sregs;
+    std::vector<std::string> lines;
+    lines.push_back(
+        fmt::format("vCPU {} (APIC id {}): {}, at {:#x}:{:#x}, rflags {:#x}, rsp {:#x}, cr0 {:#x}, cr3 "
+                    "{:#x}, cr4 {:#x}, efer {:#x}",
+                    vcpu, apic_id, mp_state_text(snapshot.mp_state), std::uint32_t{s.cs.selector},
+                    std::uint64_t{r.rip}, std::uint64_t{r.rflags}, std::uint64_t{r.rsp}, std::uint64_t{s.cr0},
+                    std::uint64_t{s.cr3}, std::uint64_t{s.cr4}, std::uint64_t{s.efer}));
+    std::string exits;
+    for (const auto& exit : snapshot.last_exits)
+        exits += fmt::format("{}{} {:#x}", exits.empty() ? "" : ", ", exit_text(exit.reason), exit.detail);
+    lines.push_back(fmt::format("  last exits to user space: {}", exits.empty() ? "none" : exits));
+    return lines;
+}
+
+std::string record_text(const wire::Record& copy) {
+    std::string text{copy.text, std::min<std::size_t>(copy.length, wire::record_text_bytes)};
+    for (auto& c : text)
+        if (c < ' ' || c > '~')
+            c = '?';
+    return text;
+}
+
+void GuestWriter::bytes(std::uint64_t address, std::span<const std::byte> data) {
+    if (data.empty())
+        return;
+    const auto to = _memory.at(address, data.size());
+    if (!to.empty())
+        std::memcpy(to.data(), data.data(), data.size());
+    else if (_status)
+        _status = fail(ErrorKind::bad_input, fmt::format("load {} bytes at {:#x}", data.size(), address),
+                       "no guest memory there", "use more --memory");
+}
+
+} // namespace nestbed::machine

@@ -1,0 +1,74 @@
+// What a guest left behind, in words; and bytes on their way into it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "core/machine/guest_memory.hpp"
+#include "core/machine/vcpu_thread.hpp"
+#include "core/wire/mailbox.hpp"
+#include "core/wire/ring.hpp"
+
+namespace nestbed::machine {
+
+// "vCPUs 0-5,9".
+[[nodiscard]] std::string vcpu_list(const std::vector<std::uint32_t>& vcpus);
+
+// "#PF (14), error code 0x2, at rip 0x..., cr2 0x...; rax ...". Fields may be garbage; none is followed.
+[[nodiscard]] std::string describe_exception(const wire::ExceptionReport& report);
+
+// Registers, mp_state and last exits, a few lines.
+[[nodiscard]] std::vector<std::string> describe_snapshot(std::uint32_t vcpu, std::uint32_t apic_id,
+                                                         const VcpuSnapshot& snapshot);
+
+// The text of a record that was copied out of guest memory: cut to its size, anything but printable ASCII as
+// '?'.
+[[nodiscard]] std::string record_text(const wire::Record& copy);
+
+// The same line from many vCPUs becomes one: "vCPUs 0-287: ...".
+template<typename Lines>
+std::vector<std::string> grouped_by_vcpu(const std::vector<std::unique_ptr<VcpuThread>>& threads,
+                                         Lines lines) {
+    std::map<std::string, std::vector<std::uint32_t>> by_line;
+    for (std::uint32_t vcpu = 0; vcpu < threads.size(); ++vcpu)
+        for (const auto& line : lines(*threads[vcpu]))
+            by_line[line].push_back(vcpu);
+    std::vector<std::string> grouped;
+    for (const auto& [line, vcpus] : by_line)
+        grouped.push_back(vcpu_list(vcpus) + ": " + line);
+    return grouped;
+}
+
+// Copies values to guest-physical addresses and remembers the first that did not fit.
+class GuestWriter {
+public:
+    explicit GuestWriter(const GuestMemory& memory) : _memory{memory} {}
+
+    void bytes(std::uint64_t address, std::span<const std::byte> data);
+
+    template<typename T>
+    void object(std::uint64_t address, const T& value) {
+        static_assert(std::is_trivially_copyable_v<T>);
+        bytes(address, std::as_bytes(std::span{&value, 1}));
+    }
+    template<typename T>
+    void array(std::uint64_t address, const std::vector<T>& values) {
+        static_assert(std::is_trivially_copyable_v<T>);
+        bytes(address, std::as_bytes(std::span{values}));
+    }
+
+    [[nodiscard]] Status status() const { return _status; }
+
+private:
+    const GuestMemory& _memory;
+    Status _status;
+};
+
+} // namespace nestbed::machine

@@ -1,0 +1,447 @@
+#include "core/machine/machine.hpp"
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/units.hpp"
+#include "core/boot/descriptors.hpp"
+#include "core/boot/page_tables.hpp"
+#include "core/cpu/cpuid.hpp"
+#include "core/machine/guest_text.hpp"
+#include "core/machine/process_limits.hpp"
+#include "core/machine/vm_setup.hpp"
+#include "core/wire/ring.hpp"
+
+namespace nestbed::machine {
+
+namespace {
+
+using namespace std::chrono_literals;
+using supervise::Clock;
+
+// A vCPU takes well under a millisecond to create; a host that needs a hundred times that is stuck.
+constexpr auto creation_base = 30s;
+constexpr auto creation_per_vcpu = 100ms;
+constexpr int teardown_seconds = 30;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The guest writes these at any time, so they are read once, atomically.
+std::uint64_t read_shared(const std::uint64_t& value) {
+    return __atomic_load_n(&value, __ATOMIC_ACQUIRE);
+}
+
+} // namespace
+
+Machine::Machine(kvm::Vm vm, MachineSpec spec, supervise::Supervisor& supervisor)
+    : _spec{std::move(spec)}, _supervisor{supervisor}, _vm{std::move(vm)},
+      _exit_counter{static_cast<std::uint32_t>(_spec.plan.vcpus.size())} {}
+
+Result<MachinePtr> Machine::create(const kvm::Kvm& kvm, MachineSpec spec, supervise::Supervisor& supervisor) {
+    const auto count = static_cast<std::uint32_t>(spec.plan.vcpus.size());
+    if (auto possible = check_kvm_limits(kvm, spec.plan); !possible)
+        return tl::unexpected{possible.error()};
+    if (auto raised = raise_open_files(open_files_needed(count)); !raised)
+        return tl::unexpected{raised.error()};
+    auto vm = kvm.create_vm();
+    if (!vm)
+        return tl::unexpected{vm.error()};
+    auto machine = MachinePtr{new Machine{std::move(*vm), std::move(spec), supervisor}};
+    for (const auto& step : {
+             std::pair<std::string_view, std::function<Status()>>{"vm",
+                                                                  [&] { return machine->set_up_vm(kvm); }},
+             {"memory", [&] { return machine->set_up_memory(); }},
+             {"payload", [&] { return machine->load_payload(); }},
+             {"vcpus", [&] { return machine->start_threads(kvm); }},
+         }) {
+        const auto start = Clock::now();
+        if (auto done = step.second(); !done)
+            return tl::unexpected{done.error()};
+        machine->_phases.push_back({std::string{step.first}, seconds_since(start)});
+    }
+    return machine;
+}
+
+void Retire::operator()(Machine* machine) const noexcept {
+    if (machine->stop())
+        delete machine;
+}
+
+Status Machine::set_up_vm(const kvm::Kvm& kvm) {
+    auto supported = kvm.supported_cpuid();
+    if (!supported)
+        return tl::unexpected{supported.error()};
+    _cpuid = core::cpu::guest_template(*supported,
+                                       {.shape = _spec.plan.shape,
+                                        .tsc_deadline = kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
+                                        .nested = _spec.nested,
+                                        .ext_dest_id = true});
+    if (auto set = configure_vm(_vm, topology::max_apic_id(_spec.plan.shape)); !set)
+        return set;
+    return _events.open().and_then(
+        [&] { return _vm.add_pio_eventfd(wire::doorbell_port, sizeof(std::uint32_t), _events.fd()); });
+}
+
+Status Machine::set_up_memory() {
+    auto memory = GuestMemory::allocate(_spec.plan);
+    if (!memory)
+        return tl::unexpected{memory.error()};
+    _memory = std::move(*memory);
+    std::uint32_t slot = 0;
+    for (const auto& region : _memory.regions())
+        if (auto set = _vm.set_memory_region(slot++, region.range.address, region.host, region.range.bytes);
+            !set)
+            return set;
+    return {};
+}
+
+Status Machine::load_payload() {
+    const auto& payload = *_spec.payload;
+    // Bit 26 of leaf 0x80000001 EDX: 1 GiB pages (SDM volume 2, CPUID; APM volume 3).
+    const auto* const extended = core::cpu::find(_cpuid, 0x8000'0001);
+    const bool gib_pages = extended != nullptr && (extended->edx & 1U << 26) != 0;
+    auto placement = boot::place_guest(_spec.plan, _memory.ranges(), payload.image.end(), gib_pages);
+    if (!placement)
+        return tl::unexpected{placement.error()};
+    _placement = std::move(*placement);
+
+    GuestWriter writer{_memory};
+    for (const auto& segment : payload.image.segments)
+        writer.bytes(segment.address, segment.data);
+    const auto end = std::max(_memory.ranges().back().end(), boot::hole_end);
+    const auto tables = boot::identity_map(_placement.page_tables.address, end, gib_pages);
+    writer.array(tables.root, tables.entries);
+    writer.array(_placement.vcpu_blocks.address, _placement.blocks);
+
+    std::vector<std::uint64_t> by_apic_id(_placement.percpu_table.bytes / 8);
+    for (const auto& vcpu : _spec.plan.vcpus) {
+        const auto block = _placement.blocks[vcpu.vcpu];
+        by_apic_id[vcpu.apic_id] = block;
+        writer.bytes(block + wire::percpu_idt,
+                     boot::descriptor_pages(block, payload.vector_stubs, payload.vector_stub_stride));
+        wire::Mailbox mailbox{};
+        mailbox.self = block;
+        mailbox.vcpu = vcpu.vcpu;
+        mailbox.apic_id = vcpu.apic_id;
+        writer.object(block + wire::percpu_mailbox, mailbox);
+        _mailboxes.push_back(_memory.object<wire::Mailbox>(block + wire::percpu_mailbox));
+    }
+    writer.array(_placement.percpu_table.address, by_apic_id);
+
+    wire::Header header{};
+    header.magic = wire::header_magic;
+    header.version = wire::version;
+    header.vcpus = static_cast<std::uint32_t>(_spec.plan.vcpus.size());
+    header.percpu_table = _placement.percpu_table.address;
+    header.vcpu_blocks = _placement.vcpu_blocks.address;
+    header.ring = _placement.ring.address;
+    header.scratch = _placement.scratch.address;
+    header.scratch_bytes = _placement.scratch.bytes;
+    writer.object(_placement.header.address, header);
+    writer.object(wire::boot_block_gpa,
+                  wire::BootBlock{.cr3 = tables.root,
+                                  .percpu_table = _placement.percpu_table.address,
+                                  .header = _placement.header.address,
+                                  .apic_id_limit = static_cast<std::uint32_t>(by_apic_id.size()),
+                                  .lost_apic_id = 0});
+    _header = _memory.object<wire::Header>(_placement.header.address);
+    _boot_block = _memory.object<wire::BootBlock>(wire::boot_block_gpa);
+    _context.bsp = {.entry = payload.entry64, .cr3 = tables.root};
+    return writer.status();
+}
+
+Status Machine::start_threads(const kvm::Kvm& kvm) {
+    auto readable = supervise::Readable::watch(_events.fd());
+    if (!readable)
+        return tl::unexpected{readable.error()};
+    _readable = std::make_unique<supervise::Readable>(std::move(*readable));
+    _pump = boost::fibers::fiber{[this] { pump(); }};
+
+    _ports.attach(wire::exit_port, sizeof(std::uint32_t), _exit_counter);
+    _context.vm = &_vm;
+    _context.plan = &_spec.plan;
+    _context.cpuid = &_cpuid;
+    _context.msrs = core::cpu::boot_msrs(_cpuid);
+    _context.ports = &_ports;
+    _context.events = &_events;
+    if (kvm.check_extension(KVM_CAP_BINARY_STATS_FD) != 0)
+        _context.statistics = vcpu_statistics_layout(kvm);
+    prepare_kick_signal();
+    const auto count = static_cast<std::uint32_t>(_spec.plan.vcpus.size());
+    for (std::uint32_t vcpu = 0; vcpu < count; ++vcpu) {
+        _threads.push_back(std::make_unique<VcpuThread>(_context, vcpu));
+        if (auto started = _threads.back()->start(); !started)
+            return started;
+    }
+    return await([&] { return _ready == count; }, creation_base + count * creation_per_vcpu,
+                 fmt::format("create {} vCPUs", count));
+}
+
+Status Machine::boot(std::chrono::milliseconds deadline) {
+    const auto start = Clock::now();
+    _header->tsc_khz = _threads[0]->tsc_khz();
+    _context.started = 1;
+    _context.started.notify_all();
+    auto online = await([&] { return read_shared(_header->online) >= vcpus(); }, deadline,
+                        fmt::format("bring {} vCPUs online", vcpus()));
+    if (!online && online.error().kind == ErrorKind::deadline)
+        online.error().found = fmt::format("{} online after {:.1f} s, not heard of: {}",
+                                           std::min<std::uint64_t>(read_shared(_header->online), vcpus()),
+                                           seconds_since(start), unfinished());
+    _phases.push_back({"boot", seconds_since(start)});
+    return online;
+}
+
+Status Machine::run_job(const JobRequest& request) {
+    const auto index = _spec.payload->job_index(request.name);
+    if (!index)
+        return tl::unexpected{index.error()};
+    // A machine that is dead already answers for that.
+    if (auto alive = await([] { return true; }, 1s, request.name); !alive)
+        return alive;
+    const auto start = Clock::now();
+    ++_job;
+    _job_first = request.first_vcpu;
+    _job_end = request.end_vcpu;
+    _header->job.index = *index;
+    std::copy(request.arguments.begin(), request.arguments.end(), std::begin(_header->job.arguments));
+    __atomic_store_n(&_header->pending, std::uint64_t{_job_end - _job_first}, __ATOMIC_RELEASE);
+    // By the host, since another vCPU's interrupts may reach a vCPU before it has begun with the job itself.
+    for (auto* const mailbox : _mailboxes)
+        std::fill(std::begin(mailbox->job_value), std::end(mailbox->job_value), 0);
+    for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
+        __atomic_store_n(&_mailboxes[vcpu]->job, _job, __ATOMIC_RELEASE);
+    for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
+        if (auto sent = signal_msi(vcpu, wire::wake_vector); !sent)
+            return sent;
+
+    const auto all_finished = [&] {
+        for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
+            if (!finished(vcpu))
+                return false;
+        return true;
+    };
+    auto done = await(all_finished, request.deadline, fmt::format("run {}", request.name));
+    if (!done && done.error().kind == ErrorKind::deadline)
+        done.error().found =
+            fmt::format("not finished after {:.1f} s by {}", seconds_since(start), unfinished());
+    if (!done)
+        return done;
+    for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
+        if (const auto status = read_shared(_mailboxes[vcpu]->job_status);
+            status != static_cast<std::uint64_t>(wire::JobStatus::done))
+            return fail(ErrorKind::check_failed, fmt::format("run {} on vCPU {}", request.name, vcpu),
+                        fmt::format("job status {}, value {:#x}", status,
+                                    read_shared(_mailboxes[vcpu]->job_value[0])));
+    return {};
+}
+
+Status Machine::signal_msi(std::uint32_t vcpu, std::uint8_t vector) const {
+    return _vm.signal_msi(_spec.plan.vcpus[vcpu].apic_id, vector);
+}
+
+bool Machine::finished(std::uint32_t vcpu) const {
+    if (_job == 0)
+        return read_shared(_mailboxes[vcpu]->tsc_online) != 0;
+    return read_shared(_mailboxes[vcpu]->jobs_done) == _job;
+}
+
+double Machine::progress() const {
+    const auto first = _job == 0 ? 0U : _job_first;
+    const auto end = _job == 0 ? vcpus() : _job_end;
+    if (_header == nullptr || end == first)
+        return 0;
+    std::uint32_t done = 0;
+    for (auto vcpu = first; vcpu < end; ++vcpu)
+        done += finished(vcpu) ? 1U : 0U;
+    return static_cast<double>(done) / (end - first);
+}
+
+std::string Machine::unfinished() const {
+    std::vector<std::uint32_t> missing;
+    const auto end = _job == 0 ? vcpus() : _job_end;
+    for (auto vcpu = _job == 0 ? 0U : _job_first; vcpu < end; ++vcpu)
+        if (!finished(vcpu))
+            missing.push_back(vcpu);
+    return missing.empty() ? "none (but nobody rang the doorbell)" : vcpu_list(missing);
+}
+
+Status Machine::await(const std::function<bool()>& condition, std::chrono::milliseconds deadline,
+                      std::string_view what) {
+    auto held =
+        _supervisor.await([&] { return _death.has_value() || condition(); }, Clock::now() + deadline, what);
+    if (!held)
+        return held;
+    if (_death)
+        return tl::unexpected{*_death};
+    return {};
+}
+
+void Machine::pump() {
+    while (!_stopping) {
+        [[maybe_unused]] const bool ready = _readable->wait_until(supervise::Deadline::max());
+        for (const auto& event : _events.take_all())
+            handle_event(event);
+        if (_header != nullptr)
+            look_at_guest();
+        _supervisor.change();
+    }
+}
+
+void Machine::handle_event(const VcpuEvent& event) {
+    switch (event.kind) {
+    case VcpuEvent::Kind::ready:
+        ++_ready;
+        break;
+    case VcpuEvent::Kind::failed:
+    case VcpuEvent::Kind::died:
+        die(event.error);
+        break;
+    case VcpuEvent::Kind::stopped:
+        break;
+    }
+}
+
+void Machine::look_at_guest() {
+    read_ring();
+    const auto lost = __atomic_load_n(&_boot_block->lost_apic_id, __ATOMIC_ACQUIRE);
+    if (lost != 0)
+        die({ErrorKind::check_failed,
+             "bring vCPUs online",
+             fmt::format("a vCPU came up with APIC id {}, which none was given", lost - 1),
+             {}});
+    for (std::uint32_t vcpu = 0; vcpu < _mailboxes.size(); ++vcpu)
+        if (read_shared(_mailboxes[vcpu]->exception.state) != 0)
+            die({ErrorKind::check_failed,
+                 fmt::format("run vCPU {}", vcpu),
+                 describe_exception(_mailboxes[vcpu]->exception),
+                 {}});
+}
+
+void Machine::read_ring() {
+    auto* const ring = _memory.object<wire::Ring>(_placement.ring.address);
+    // At most one ring per look, whatever the guest writes meanwhile.
+    for (std::uint32_t i = 0; i < wire::ring_slots; ++i) {
+        const auto& slot = ring->slots[_ring_tail % wire::ring_slots];
+        if (read_shared(slot.ready) != _ring_tail + 1)
+            break;
+        const auto copy = slot; // the guest may go on writing into it
+        ++_ring_tail;
+        __atomic_store_n(&ring->tail, _ring_tail, __ATOMIC_RELEASE);
+        const auto text = record_text(copy);
+        spdlog::debug("guest vCPU {}: {}", std::uint32_t{copy.vcpu}, text);
+        if (on_log)
+            on_log(copy.vcpu, text);
+    }
+}
+
+void Machine::die(Error error) {
+    if (!_death) // the first is the cause, the others its consequences
+        _death = std::move(error);
+}
+
+Status Machine::stop() {
+    // Those still in set-up finish it, find `started` changed, and leave.
+    _context.stop = true;
+    _context.stop.notify_all();
+    std::uint32_t not_started = 0;
+    _context.started.compare_exchange_strong(not_started, 2);
+    _context.started.notify_all();
+    for (const auto& thread : _threads)
+        thread->kick();
+    timespec deadline{};
+    ::clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += teardown_seconds;
+    for (std::uint32_t vcpu = 0; vcpu < _threads.size(); ++vcpu)
+        if (!_threads[vcpu]->join(deadline))
+            return fail(ErrorKind::check_failed, fmt::format("stop vCPU {}", vcpu),
+                        fmt::format("its thread {} has not left the kernel after {} s", _threads[vcpu]->tid(),
+                                    teardown_seconds),
+                        fmt::format("look into /proc/{}/stack and dmesg", _threads[vcpu]->tid()));
+    if (_pump.joinable()) {
+        _stopping = true;
+        _readable->interrupt();
+        _pump.join();
+    }
+    return {};
+}
+
+std::vector<std::string> Machine::diagnose() {
+    // Asked before the stop, which would finish some of them.
+    std::vector<std::uint32_t> suspects;
+    for (std::uint32_t vcpu = 0; vcpu < vcpus() && _header != nullptr; ++vcpu)
+        if (read_shared(_mailboxes[vcpu]->exception.state) != 0 ||
+            ((_job == 0 || (vcpu >= _job_first && vcpu < _job_end)) && !finished(vcpu)))
+            suspects.push_back(vcpu);
+    _context.want_snapshots = true;
+    if (auto stopped = stop(); !stopped)
+        return {stopped.error().message()};
+    std::vector<std::string> lines;
+    constexpr std::size_t most = 8;
+    for (std::size_t i = 0; i < std::min(suspects.size(), most); ++i) {
+        const auto vcpu = suspects[i];
+        if (const auto& snapshot = _threads[vcpu]->snapshot())
+            for (auto& line : describe_snapshot(vcpu, _spec.plan.vcpus[vcpu].apic_id, *snapshot))
+                lines.push_back(std::move(line));
+        if (read_shared(_mailboxes[vcpu]->exception.state) != 0)
+            lines.push_back(
+                fmt::format("vCPU {}: {}", vcpu, describe_exception(_mailboxes[vcpu]->exception)));
+    }
+    if (suspects.size() > most)
+        lines.push_back(fmt::format("and {} more: {}", suspects.size() - most, vcpu_list(suspects)));
+    return lines;
+}
+
+Result<topology::Observation> Machine::observe() const {
+    topology::Observation observation;
+    for (std::uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
+        auto thread = topology::observe_thread(vcpu, _threads[vcpu]->tid());
+        if (!thread)
+            return tl::unexpected{thread.error()};
+        observation.threads.push_back(std::move(*thread));
+    }
+    for (const auto& region : _memory.regions()) {
+        auto pages = topology::observe_memory(region.range.virtual_node, region.host, region.range.bytes,
+                                              topology::bytes_of(_spec.plan.page_size));
+        if (!pages)
+            return tl::unexpected{pages.error()};
+        observation.memory.push_back(std::move(*pages));
+    }
+    return observation;
+}
+
+std::vector<std::string> Machine::cpuid_changes() const {
+    return grouped_by_vcpu(_threads, [](const VcpuThread& thread) { return thread.cpuid_changes(); });
+}
+
+std::vector<std::string> Machine::cpuid_feature_changes() const {
+    return grouped_by_vcpu(_threads, [](const VcpuThread& thread) { return thread.feature_changes(); });
+}
+
+std::vector<std::string> Machine::refused_msrs() const {
+    return grouped_by_vcpu(_threads, [](const VcpuThread& thread) { return thread.refused_msrs(); });
+}
+
+Machine::Statistics Machine::statistics() const {
+    Statistics statistics;
+    if (!_context.statistics)
+        return statistics;
+    statistics.entries = _context.statistics->entries;
+    for (const auto& thread : _threads)
+        statistics.vcpus.push_back(thread->statistics());
+    if (const auto fd = _vm.stats_fd()) {
+        if (const auto layout = kvm::read_statistics_layout(fd->get())) {
+            statistics.vm_entries = layout->entries;
+            statistics.vm = kvm::read_statistics(fd->get(), *layout).value_or(std::vector<std::uint64_t>{});
+        }
+    }
+    return statistics;
+}
+
+} // namespace nestbed::machine

@@ -1,0 +1,259 @@
+#include "core/machine/vcpu_thread.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "base/units.hpp"
+#include "core/cpu/cpuid.hpp"
+#include "core/cpu/difference.hpp"
+#include "core/machine/exit_text.hpp"
+#include "core/wire/layout.hpp"
+#include "topology/bind.hpp"
+
+namespace nestbed::machine {
+
+namespace {
+
+// AddressSanitizer's frames are several times larger.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t stack_bytes = 2 * MiB;
+#else
+constexpr std::size_t stack_bytes = 128 * KiB;
+#endif
+
+constexpr std::uint64_t apic_base_x2apic = 0x400; // IA32_APIC_BASE.EXTD, SDM volume 3, 11.12.1
+
+int kick_signal() {
+    return SIGRTMIN;
+}
+
+// Flat 64-bit mode with paging, as the trampoline leaves the APs.
+kvm_sregs long_mode(kvm_sregs sregs, std::uint64_t cr3) {
+    kvm_segment code{};
+    code.selector = wire::kernel_code_selector;
+    code.limit = 0xffff'ffff;
+    code.type = 11;
+    code.present = 1;
+    code.s = 1;
+    code.l = 1;
+    code.g = 1;
+    auto data = code;
+    data.selector = wire::kernel_data_selector;
+    data.type = 3;
+    data.l = 0;
+    data.db = 1;
+    sregs.cs = code;
+    sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = data;
+    sregs.cr0 = 0x8001'0033; // PG, WP, NE, ET, MP, PE
+    sregs.cr3 = cr3;
+    sregs.cr4 = 0x20;   // PAE
+    sregs.efer = 0xd00; // LMA, LME, NXE
+    return sregs;
+}
+
+} // namespace
+
+void prepare_kick_signal() {
+    struct sigaction action {};
+    action.sa_handler = [](int) {}; // interrupting the ioctl is all it is for; no SA_RESTART
+    ::sigaction(kick_signal(), &action, nullptr);
+}
+
+Status VcpuThread::start() {
+    pthread_attr_t attributes;
+    ::pthread_attr_init(&attributes);
+    ::pthread_attr_setstacksize(&attributes, stack_bytes);
+    const int error = ::pthread_create(&_thread, &attributes, &VcpuThread::entry, this);
+    ::pthread_attr_destroy(&attributes);
+    if (error != 0)
+        return fail(ErrorKind::host_lacks, fmt::format("start the thread of vCPU {}", _index),
+                    errno_text(error),
+                    "raise the limits that `nestbed check` names (ulimit -u, kernel.threads-max, the "
+                    "cgroup's pids.max)");
+    _joinable = true;
+    return {};
+}
+
+void VcpuThread::kick() {
+    if (!_joinable)
+        return;
+    // Before KVM_RUN: immediate_exit makes it return at once. In it: the signal ends it.
+    {
+        const std::lock_guard lock{_shared_mutex};
+        if (_shared != nullptr)
+            __atomic_store_n(&_shared->immediate_exit, 1, __ATOMIC_RELAXED);
+    }
+    ::pthread_kill(_thread, kick_signal());
+}
+
+bool VcpuThread::join(const timespec& deadline) {
+    if (!_joinable)
+        return true;
+    if (::pthread_timedjoin_np(_thread, nullptr, &deadline) != 0)
+        return false;
+    _joinable = false;
+    return true;
+}
+
+void* VcpuThread::entry(void* self) {
+    static_cast<VcpuThread*>(self)->live();
+    return nullptr;
+}
+
+void VcpuThread::say(VcpuEvent::Kind kind, Error error) {
+    _context.events->push({_index, kind, std::move(error)});
+}
+
+void VcpuThread::live() {
+    _tid = static_cast<pid_t>(::syscall(SYS_gettid));
+    auto vcpu = set_up();
+    if (!vcpu)
+        return say(VcpuEvent::Kind::failed, vcpu.error());
+    share(&vcpu->shared());
+    say(VcpuEvent::Kind::ready);
+    _context.started.wait(0);
+    if (_context.started == 1) {
+        const auto ended = run(*vcpu);
+        // A vCPU that died keeps its state until the machine is stopped, for a snapshot that shows all of
+        // them.
+        if (!ended)
+            say(VcpuEvent::Kind::died, ended.error());
+        _context.stop.wait(false);
+        if (_context.want_snapshots)
+            take_snapshot(*vcpu);
+        read_statistics(*vcpu);
+        if (ended)
+            say(VcpuEvent::Kind::stopped);
+    }
+    share(nullptr);
+}
+
+void VcpuThread::share(kvm_run* shared) {
+    const std::lock_guard lock{_shared_mutex};
+    _shared = shared;
+}
+
+Result<kvm::Vcpu> VcpuThread::set_up() {
+    const auto& placement = _context.plan->vcpus[_index];
+    if (auto pinned = topology::pin_this_thread(placement.pus); !pinned)
+        return tl::unexpected{pinned.error()};
+    auto vcpu = _context.vm->create_vcpu(placement.apic_id);
+    if (!vcpu)
+        return vcpu;
+
+    const auto table = core::cpu::for_vcpu(*_context.cpuid, _context.plan->shape, _index);
+    if (auto set = vcpu->set_cpuid(table); !set)
+        return tl::unexpected{set.error()};
+    const auto read = vcpu->cpuid();
+    if (!read)
+        return tl::unexpected{read.error()};
+    for (const auto& difference : core::cpu::differences(table, *read))
+        (is_ours(difference) ? _cpuid_changes : _feature_changes).push_back(to_string(difference));
+
+    if (auto set = set_registers(*vcpu); !set)
+        return tl::unexpected{set.error()};
+    for (const auto& msr : _context.msrs)
+        if (!vcpu->set_msr(msr.index, msr.value))
+            _refused_msrs.push_back(fmt::format("{} ({:#x}) = {:#x}", msr.name, msr.index, msr.value));
+    if (_index == 0)
+        _tsc_khz = vcpu->tsc_khz().value_or(0);
+    return vcpu;
+}
+
+Status VcpuThread::set_registers(const kvm::Vcpu& vcpu) const {
+    auto sregs = vcpu.sregs();
+    if (!sregs)
+        return tl::unexpected{sregs.error()};
+    // Firmware starts the APICs in x2APIC mode where ids above 254 exist; so do we always, since exactly 256
+    // vCPUs in xAPIC mode would lose the one whose id is the broadcast address.
+    sregs->apic_base |= apic_base_x2apic;
+    if (_index != 0)
+        return vcpu.set_sregs(*sregs);
+    if (auto set = vcpu.set_sregs(long_mode(*sregs, _context.bsp.cr3)); !set)
+        return set;
+    kvm_regs regs{};
+    regs.rip = _context.bsp.entry;
+    regs.rflags = 2;
+    return vcpu.set_regs(regs);
+}
+
+Status VcpuThread::run(const kvm::Vcpu& vcpu) {
+    auto& shared = vcpu.shared();
+    while (!_context.stop.load(std::memory_order_relaxed)) {
+        const int error = vcpu.run();
+        if (error != 0) [[unlikely]] {
+            // EAGAIN: this vCPU has just taken its SIPI and wants to be run again.
+            if (error == EINTR || error == EAGAIN)
+                continue;
+            remember(shared.exit_reason, 0);
+            return fail(ErrorKind::check_failed, fmt::format("KVM_RUN of vCPU {}", _index),
+                        fmt::format("{}, last exit {}", errno_text(error), exit_text(shared.exit_reason)));
+        }
+        if (auto handled = handle_exit(shared, vcpu.shared_bytes()); !handled) [[unlikely]]
+            return handled;
+    }
+    return {};
+}
+
+Status VcpuThread::handle_exit(kvm_run& shared, std::size_t shared_bytes) {
+    if (shared.exit_reason == KVM_EXIT_IO) [[likely]] {
+        const auto& io = shared.io;
+        remember(KVM_EXIT_IO, io.port);
+        const auto bytes = std::uint64_t{io.size} * io.count;
+        if (io.data_offset > shared_bytes || bytes > shared_bytes - io.data_offset)
+            return fail(ErrorKind::check_failed, "KVM_EXIT_IO", "data outside the shared page");
+        auto* const data = reinterpret_cast<std::byte*>(&shared) + io.data_offset;
+        _context.ports->dispatch({_index,
+                                  io.port,
+                                  io.direction == KVM_EXIT_IO_OUT,
+                                  io.size,
+                                  {data, static_cast<std::size_t>(bytes)}});
+        return {};
+    }
+    if (shared.exit_reason == KVM_EXIT_MMIO) {
+        remember(KVM_EXIT_MMIO, static_cast<std::uint32_t>(shared.mmio.phys_addr));
+        // Nobody lives there: reads are all ones, writes are lost.
+        if (shared.mmio.is_write == 0)
+            std::memset(shared.mmio.data, 0xff, sizeof shared.mmio.data);
+        return {};
+    }
+    if (shared.exit_reason == KVM_EXIT_INTR)
+        return {};
+    remember(shared.exit_reason, 0);
+    return fail(ErrorKind::check_failed, fmt::format("run vCPU {}", _index), describe_fatal_exit(shared));
+}
+
+void VcpuThread::take_snapshot(const kvm::Vcpu& vcpu) {
+    VcpuSnapshot snapshot;
+    const auto regs = vcpu.regs();
+    const auto sregs = vcpu.sregs();
+    const auto mp_state = vcpu.mp_state();
+    if (!regs || !sregs || !mp_state)
+        return;
+    snapshot.regs = *regs;
+    snapshot.sregs = *sregs;
+    snapshot.mp_state = *mp_state;
+    for (std::size_t i = _exit_count - std::min(_exit_count, history); i < _exit_count; ++i)
+        snapshot.last_exits.push_back(_exits[i % history]);
+    _snapshot = std::move(snapshot);
+}
+
+void VcpuThread::read_statistics(const kvm::Vcpu& vcpu) {
+    if (!_context.statistics)
+        return;
+    // Only what can be read is reported; a statistic less is no reason to fail a run.
+    vcpu.stats_fd()
+        .and_then([&](const Fd& fd) { return kvm::read_statistics(fd.get(), *_context.statistics); })
+        .map([&](std::vector<std::uint64_t> values) { _statistics = std::move(values); });
+}
+
+} // namespace nestbed::machine

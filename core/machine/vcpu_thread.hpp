@@ -1,0 +1,154 @@
+// One vCPU and the kernel thread that it lives on from creation to destruction. (Before Linux 6.13 a vCPU
+// that changes its thread costs a synchronize_rcu(), so it never does.)
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/error.hpp"
+#include "core/cpu/msr.hpp"
+#include "core/cpu/table.hpp"
+#include "core/device/port_bus.hpp"
+#include "core/kvm/statistics.hpp"
+#include "core/kvm/vcpu.hpp"
+#include "core/kvm/vm.hpp"
+#include "core/supervise/event_queue.hpp"
+#include "topology/plan.hpp"
+
+namespace nestbed::machine {
+
+struct VcpuEvent {
+    enum class Kind {
+        ready,   // created and set up, waits for the machine to start
+        failed,  // could not be set up; `error` says why
+        died,    // can run no further; `error` says why
+        stopped, // left its loop because it was told to
+    };
+    std::uint32_t vcpu = 0;
+    Kind kind = Kind::ready;
+    Error error;
+};
+
+// Where the BSP starts. The other vCPUs wait for INIT and SIPI.
+struct BspStart {
+    std::uint64_t entry = 0; // 64-bit mode, paging on
+    std::uint64_t cr3 = 0;
+};
+
+// What all vCPU threads of a machine share; outlives them and changes only through the atomics.
+struct VcpuContext {
+    const kvm::Vm* vm = nullptr;
+    const topology::Plan* plan = nullptr;
+    const core::cpu::Table* cpuid = nullptr; // the template
+    std::vector<core::cpu::NamedMsr> msrs;
+    const device::PortBus* ports = nullptr;
+    supervise::EventQueue<VcpuEvent>* events = nullptr;
+    BspStart bsp;
+    std::optional<kvm::StatisticsLayout> statistics; // empty where this KVM has none
+
+    std::atomic<std::uint32_t> started{0}; // 1: run, 2: never mind
+    std::atomic<bool> stop{false};
+    std::atomic<bool> want_snapshots{false};
+};
+
+// The last exits to user space, newest last.
+struct ExitRecord {
+    std::uint32_t reason = 0; // KVM_EXIT_*
+    std::uint32_t detail = 0; // the port or the low half of the address
+};
+
+// What is known of a vCPU that was stopped in the middle of something.
+struct VcpuSnapshot {
+    std::uint32_t mp_state = 0;
+    kvm_regs regs{};
+    kvm_sregs sregs{};
+    std::vector<ExitRecord> last_exits;
+};
+
+class VcpuThread {
+public:
+    VcpuThread(VcpuContext& context, std::uint32_t vcpu) : _context{context}, _index{vcpu} {}
+    VcpuThread(const VcpuThread&) = delete;
+    VcpuThread& operator=(const VcpuThread&) = delete;
+    VcpuThread(VcpuThread&&) = delete;
+    VcpuThread& operator=(VcpuThread&&) = delete;
+    // The thread has been joined.
+    ~VcpuThread() = default;
+
+    // Errors: host_lacks when the system has no thread left.
+    [[nodiscard]] Status start();
+
+    // Gets the thread out of KVM_RUN after context.stop was set. Any thread, any number of times.
+    void kick();
+
+    // False: the thread has not ended by `deadline` (CLOCK_REALTIME, as pthread_timedjoin_np() wants it).
+    [[nodiscard]] bool join(const timespec& deadline);
+
+    [[nodiscard]] pid_t tid() const noexcept { return _tid.load(); }
+
+    // Valid once the thread said ready.
+    // What KVM made of the CPUID table: of the bits that are ours to decide, and of all others.
+    [[nodiscard]] const std::vector<std::string>& cpuid_changes() const noexcept {
+        return _cpuid_changes;
+    }
+    [[nodiscard]] const std::vector<std::string>& feature_changes() const noexcept {
+        return _feature_changes;
+    }
+    [[nodiscard]] const std::vector<std::string>& refused_msrs() const noexcept { return _refused_msrs; }
+    [[nodiscard]] std::uint64_t tsc_khz() const noexcept { return _tsc_khz; } // 0 but for vCPU 0
+
+    // Valid once the thread is joined.
+    [[nodiscard]] const std::optional<VcpuSnapshot>& snapshot() const noexcept { return _snapshot; }
+    [[nodiscard]] const std::vector<std::uint64_t>& statistics() const noexcept { return _statistics; }
+
+private:
+    static constexpr std::size_t history = 8;
+
+    static void* entry(void* self);
+    void live();
+    void share(kvm_run* shared);
+    [[nodiscard]] Result<kvm::Vcpu> set_up();
+    [[nodiscard]] Status set_registers(const kvm::Vcpu& vcpu) const;
+    [[nodiscard]] Status run(const kvm::Vcpu& vcpu);
+    [[nodiscard]] Status handle_exit(kvm_run& shared, std::size_t shared_bytes);
+    void remember(std::uint32_t reason, std::uint32_t detail) {
+        _exits[_exit_count++ % history] = {reason, detail};
+    }
+    void take_snapshot(const kvm::Vcpu& vcpu);
+    void read_statistics(const kvm::Vcpu& vcpu);
+    void say(VcpuEvent::Kind kind, Error error = {});
+
+    VcpuContext& _context;
+    std::uint32_t _index = 0;
+    pthread_t _thread{};
+    bool _joinable = false;
+    std::atomic<pid_t> _tid{0};
+    std::mutex _shared_mutex; // or the thread would unmap what kick() writes to
+    kvm_run* _shared = nullptr; // for kick(); null before and after the vCPU's life
+
+    std::array<ExitRecord, history> _exits{};
+    std::size_t _exit_count = 0;
+    std::uint64_t _tsc_khz = 0;
+    std::vector<std::string> _cpuid_changes;
+    std::vector<std::string> _feature_changes;
+    std::vector<std::string> _refused_msrs;
+    std::optional<VcpuSnapshot> _snapshot;
+    std::vector<std::uint64_t> _statistics;
+};
+
+// Installs the signal handler that kick() needs. Once per process, before the first start().
+void prepare_kick_signal();
+
+} // namespace nestbed::machine

@@ -1,0 +1,26 @@
+// What a VM needs before its first vCPU.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/error.hpp"
+#include "core/kvm/kvm.hpp"
+#include "core/kvm/statistics.hpp"
+#include "core/kvm/vm.hpp"
+#include "topology/plan.hpp"
+
+namespace nestbed::machine {
+
+// Errors: host_lacks where KVM lacks what every machine needs, or allows fewer vCPUs or lower ids than
+// planned.
+[[nodiscard]] Status check_kvm_limits(const kvm::Kvm& kvm, const topology::Plan& plan);
+
+// Split irqchip, 32-bit APIC ids, the largest id, and the pages that Intel hosts want outside RAM.
+[[nodiscard]] Status configure_vm(const kvm::Vm& vm, std::uint32_t max_apic_id);
+
+// The layout of vCPU statistics, which is the same for all. It takes a vCPU to ask, so a VM of one is made
+// for it, once per process. Empty where it cannot be had.
+[[nodiscard]] std::optional<kvm::StatisticsLayout> vcpu_statistics_layout(const kvm::Kvm& kvm);
+
+} // namespace nestbed::machine
