@@ -1,0 +1,127 @@
+#include "tests/unit/report/example.hpp"
+
+#include <array>
+#include <chrono>
+
+#include <fmt/format.h>
+
+#include "base/units.hpp"
+
+namespace nestbed::report::test {
+
+topology::Host example_host(std::uint32_t nodes, std::uint32_t pus_per_node) {
+    topology::Host host;
+    host.source = fmt::format("pack:{} [numa] pu:{}", nodes, pus_per_node);
+    host.xml = "<topology version=\"2.0\"/>\n";
+    host.packages = nodes;
+    host.llcs = nodes;
+    host.cores = nodes * pus_per_node / 2;
+    for (std::uint32_t node = 0; node < nodes; ++node) {
+        topology::Node one;
+        one.os_index = node;
+        one.memory_bytes = 512 * GiB;
+        one.free_bytes = 500 * GiB;
+        one.huge_pages = {{.page_bytes = 2 * MiB, .total = 100, .free = 90}};
+        host.nodes.push_back(one);
+        for (std::uint32_t i = 0; i < pus_per_node; ++i) {
+            const auto pu = node * pus_per_node + i;
+            host.pus.push_back({.os_index = pu,
+                                .core = pu / 2,
+                                .llc = node,
+                                .package = node,
+                                .node = node,
+                                .allowed = true});
+        }
+        auto& row = host.distances.emplace_back(nodes, 20);
+        row[node] = 10;
+    }
+    return host;
+}
+
+topology::Plan example_plan(const topology::Host& host, std::uint32_t vcpus) {
+    const auto nodes = static_cast<std::uint32_t>(host.nodes.size());
+    const auto pus_per_node = static_cast<std::uint32_t>(host.pus.size()) / nodes;
+    const auto vcpus_per_node = (vcpus + nodes - 1) / nodes;
+    topology::Plan plan;
+    plan.policy = topology::Policy::numa;
+    plan.page_size = topology::PageSize::huge_2m;
+    plan.shape = {.sockets = nodes, .dies = 1, .cores = vcpus_per_node, .threads = 1};
+    for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu) {
+        const auto node = vcpu / vcpus_per_node;
+        const auto pu = node * pus_per_node + vcpu % vcpus_per_node % pus_per_node;
+        plan.vcpus.push_back({.vcpu = vcpu,
+                              .apic_id = topology::apic_id_of(plan.shape, vcpu),
+                              .virtual_node = node,
+                              .pus = {pu},
+                              .reason = fmt::format("its virtual node lives on host node {}", node)});
+    }
+    for (std::uint32_t node = 0; node < nodes; ++node)
+        plan.nodes.push_back({.virtual_node = node,
+                              .host_node = node,
+                              .memory_bytes = GiB,
+                              .reason = "an equal share of the memory"});
+    plan.distances = host.distances;
+    plan.min_vcpus_per_pu = vcpus_per_node / pus_per_node == 0 ? 1 : vcpus_per_node / pus_per_node;
+    plan.max_vcpus_per_pu = (vcpus_per_node + pus_per_node - 1) / pus_per_node;
+    plan.notes = {"one virtual node per host node",
+                  "SMT siblings of the guest sit on SMT siblings of the host"};
+    return plan;
+}
+
+RunResult full_result(std::uint32_t vcpus) {
+    RunResult result;
+    result.kind = "validate";
+    result.started_at =
+        std::chrono::sys_days{std::chrono::year{2026} / 11 / 22} + std::chrono::milliseconds{11'464'250};
+    result.duration_s = 2.5;
+    result.command_line = {"nestbed", "validate", "--vcpus", "8"};
+    result.seed = 0xffff'ffff'ffff'ffff;
+    result.outcome = Outcome::failed;
+    result.error = Error{.kind = ErrorKind::check_failed,
+                         .asked = "run vCPU 3",
+                         .found = "a triple fault",
+                         .remedy = "see its registers"};
+
+    HostFacts host;
+    host.kernel = "6.1.0-18-amd64";
+    host.cpu_model = "Some CPU @ 2.00GHz";
+    host.microcode = "0x2b000603";
+    host.kvm_module = "kvm_amd";
+    host.module_parameters = {{"kvm_amd.nested", "1"}, {"kvm.halt_poll_ns", "200000"}};
+    host.kvm_capabilities = {{"KVM_CAP_MAX_VCPUS", 1024}, {"KVM_CAP_NESTED_STATE", 0}};
+    host.limits = {{"nofile", 1024}, {"memlock", std::nullopt}};
+    host.topology = example_host(2, 4);
+    result.host = host;
+
+    result.plan = example_plan(*host.topology, vcpus);
+    result.machine = MachineFacts{.vcpus = vcpus,
+                                  .shape = result.plan->shape,
+                                  .memory_bytes = result.plan->memory_bytes(),
+                                  .page_size = result.plan->page_size};
+
+    constexpr std::array samples{900.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0};
+    CheckResult failed;
+    failed.name = "ipi.broadcast";
+    failed.title = "A broadcast IPI reaches every vCPU once";
+    failed.verdict = Verdict::fail;
+    failed.seconds = 0.25;
+    failed.summary = "vCPU 3 got none";
+    failed.details = {"vCPU 3: 0 received, 1 expected"};
+    failed.repeat = "nestbed validate --only ipi.broadcast --seed 7";
+    failed.measurements = {measure("latency", "us", samples, 1, RawSamples::keep)};
+    failed.facts["rounds"] = 10;
+    CheckResult skipped;
+    skipped.name = "nmi";
+    skipped.title = "NMIs arrive";
+    skipped.verdict = Verdict::skipped;
+    skipped.reason = "this KVM has no NMI";
+    result.checks = {failed, skipped};
+
+    result.kvm_stats = KvmStatistics{
+        .vcpu = {{"exits", {.unit = "", .values = std::vector<std::uint64_t>(vcpus, 0xffff'ffff'ffff'ffff)}}},
+        .vm = {{"remote_tlb_flush", {.unit = "", .value = 12}}}};
+    result.timings = {{.phase = "plan", .seconds = 0.001}, {.phase = "boot", .seconds = 1.25}};
+    return result;
+}
+
+} // namespace nestbed::report::test
