@@ -18,7 +18,8 @@ inline constexpr std::uint64_t GiB = 1024 * MiB;
 [[nodiscard]] Result<std::uint64_t> parse_size(std::string_view text);
 
 // Decimal, no sign, no blanks, at most `max`. `what` names the thing in the error.
-[[nodiscard]] Result<std::uint64_t> parse_count(std::string_view text, std::string_view what, std::uint64_t max);
+[[nodiscard]] Result<std::uint64_t> parse_count(std::string_view text, std::string_view what,
+                                                std::uint64_t max);
 
 // "64 MiB", "1.5 GiB", "812 B".
 [[nodiscard]] std::string format_size(std::uint64_t bytes);

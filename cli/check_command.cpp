@@ -1,0 +1,120 @@
+#include "cli/check_command.hpp"
+
+#include <clocale>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <langinfo.h>
+#include <unistd.h>
+
+#include "cli/output.hpp"
+#include "core/kvm/kvm.hpp"
+#include "nested/offer.hpp"
+#include "report/host_check.hpp"
+#include "report/host_check_text.hpp"
+#include "report/host_facts.hpp"
+#include "report/json.hpp"
+#include "report/json_file.hpp"
+#include "topology/host.hpp"
+
+namespace nestbed::cli {
+
+namespace {
+
+constexpr std::uint32_t usual_vcpus = 288; // what `validate` runs by itself
+constexpr std::uint32_t most_asked = 65536;
+
+struct CheckOptions {
+    std::uint32_t vcpus = 1024;
+    bool json = false;
+};
+
+// Asks the user's locale without putting the program into it.
+bool locale_is_utf8() {
+    const auto locale = ::newlocale(LC_CTYPE_MASK, "", nullptr);
+    if (locale == nullptr)
+        return false;
+    const bool is_utf8 = std::string_view{::nl_langinfo_l(CODESET, locale)} == "UTF-8";
+    ::freelocale(locale);
+    return is_utf8;
+}
+
+nested::Offer ask_for_nesting(const kvm::Kvm& kvm, const report::HostFacts& facts) {
+    nested::OfferFacts asked{.supported_cpuid = kvm.supported_cpuid().value_or(core::cpu::Table{}),
+                             .feature_msrs = kvm.feature_msrs(),
+                             .module = facts.kvm_module,
+                             .nested_parameter = std::nullopt};
+    const auto parameter = facts.module_parameters.find(facts.kvm_module + ".nested");
+    if (parameter != facts.module_parameters.end())
+        asked.nested_parameter = parameter->second;
+    return nested::offer_of(asked);
+}
+
+report::HostState look_at_host() {
+    const auto host = topology::discover("auto");
+    const auto kvm = kvm::Kvm::open();
+    report::HostState state;
+    state.facts = report::gather_host_facts(host ? &*host : nullptr, kvm ? &*kvm : nullptr);
+    if (kvm)
+        state.nested = ask_for_nesting(*kvm, state.facts);
+    else {
+        state.nested = nested::offer_of({});
+        state.kvm_error = kvm.error();
+    }
+    return state;
+}
+
+int check(const CheckOptions& options) {
+    const auto state = look_at_host();
+    const auto findings = report::judge_host(state, options.vcpus);
+    std::vector<std::uint32_t> counts{options.vcpus};
+    if (options.vcpus > usual_vcpus)
+        counts.insert(counts.begin(), usual_vcpus);
+    const auto conclusion = report::conclude(state, counts);
+
+    std::string text;
+    if (options.json) {
+        auto list = nlohmann::ordered_json::array();
+        for (const auto& finding : findings)
+            list.push_back(report::to_json(finding));
+        text = report::dump({{"vcpus", options.vcpus},
+                             {"host", report::to_json(state.facts)},
+                             {"nested", nested::to_string(state.nested.extension)},
+                             {"findings", std::move(list)},
+                             {"all_vcpus_run", report::all_vcpus_run(findings)},
+                             {"any_guest_runs", report::any_guest_runs(findings)},
+                             {"conclusion", conclusion}});
+    } else {
+        const bool symbols = is_terminal(STDOUT_FILENO) && locale_is_utf8();
+        text = report::format_findings(findings, symbols ? report::Marks::symbols : report::Marks::words);
+        text += '\n' + conclusion + '\n';
+    }
+    if (const int status = print(text); status != 0)
+        return status;
+    return report::any_guest_runs(findings) ? 0 : exit_code(ErrorKind::host_lacks);
+}
+
+} // namespace
+
+void add_check_command(CLI::App& app, Action& action) {
+    auto options = std::make_shared<CheckOptions>();
+    auto* const command =
+        app.add_subcommand("check", "Show what this host can do, and the command that mends each shortfall");
+    command->add_option("--vcpus", options->vcpus, "How many vCPUs the host is measured against")
+        ->check(CLI::Range(std::uint32_t{1}, most_asked))
+        ->capture_default_str();
+    command->add_flag("--json", options->json, "Facts and findings as one JSON document");
+    command->footer("Exit code: 0 where guests run, 3 where none does.\n"
+                    "Examples:\n"
+                    "  nestbed check\n"
+                    "  nestbed check --vcpus 288\n"
+                    "  nestbed check --json | jq '.findings[] | select(.level != \"ok\")'");
+    command->callback([options, &action] { action = [options] { return check(*options); }; });
+}
+
+} // namespace nestbed::cli

@@ -1,0 +1,61 @@
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include <spdlog/cfg/env.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "cli/check_command.hpp"
+#include "cli/command.hpp"
+#include "cli/plan_command.hpp"
+#include "cli/validate_command.hpp"
+#include "report/run_result.hpp"
+
+namespace {
+
+int run(int argc, char** argv) {
+    using namespace nestbed;
+    spdlog::set_default_logger(spdlog::stderr_color_mt("nestbed"));
+    spdlog::set_level(spdlog::level::warn);
+
+    CLI::App app{"nestbed: a testbed for huge and nested KVM guests"};
+    app.set_version_flag("--version", "nestbed " + std::string{report::program_version()});
+    std::string level = "warn";
+    app.add_option("--log-level", level, "Of the log on stderr: trace, debug, info, warn, error or off")
+        ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+        ->capture_default_str();
+    app.require_subcommand(1);
+    app.failure_message(CLI::FailureMessage::help);
+    app.footer("`nestbed COMMAND --help` has the options and examples of each.");
+
+    cli::Action action;
+    cli::add_validate_command(app, action, {argv, argv + argc});
+    cli::add_check_command(app, action);
+    cli::add_plan_command(app, action);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        // Help and version are "errors" of status 0; all others are bad usage.
+        return app.exit(error) == 0 ? 0 : exit_code(ErrorKind::bad_input);
+    }
+    spdlog::set_level(spdlog::level::from_str(level));
+    return action();
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    // A reader that goes away ends in a failed write, which is handled, and not in a machine left behind.
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "nestbed: %s\n", error.what());
+    } catch (...) {
+        std::fputs("nestbed: an unknown exception\n", stderr);
+    }
+    return 1;
+}

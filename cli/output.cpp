@@ -1,0 +1,36 @@
+#include "cli/output.hpp"
+
+#include <cstdio>
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+namespace nestbed::cli {
+
+int print(std::string_view text) {
+    const bool written =
+        std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+    if (written)
+        return 0;
+    return complain({ErrorKind::bad_input, "write to standard output", "it takes no more", {}});
+}
+
+int complain(const Error& error) {
+    fmt::print(stderr, "nestbed: {}{}{}\n", error.asked, error.found.empty() ? "" : ": ", error.found);
+    if (!error.remedy.empty())
+        fmt::print(stderr, "  {}\n", error.remedy);
+    return exit_code(error.kind);
+}
+
+bool is_terminal(int fd) {
+    return ::isatty(fd) == 1;
+}
+
+std::size_t terminal_columns(int fd) {
+    winsize size{};
+    return ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+} // namespace nestbed::cli

@@ -1,0 +1,188 @@
+#include "cli/validate_command.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/color.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/units.hpp"
+#include "cli/output.hpp"
+#include "cli/placement_options.hpp"
+#include "cli/progress_line.hpp"
+#include "core/supervise/supervisor.hpp"
+#include "report/json.hpp"
+#include "report/json_file.hpp"
+#include "stress/validate.hpp"
+
+namespace nestbed::cli {
+
+namespace {
+
+struct ValidateOptions {
+    PlacementOptions placement;
+    std::vector<std::string> only;
+    std::string directory = "results";
+    std::uint64_t seed = 1;
+    double timeout_s = 0; // 0: scaled with the vCPUs
+    bool json = false;
+    std::vector<std::string> command_line;
+};
+
+std::string headline(const report::RunResult& run) {
+    const auto& host = *run.host;
+    const auto& plan = *run.plan;
+    auto text =
+        fmt::format("host: {}, Linux {}, {}\n", host.cpu_model.empty() ? "unknown CPU" : host.cpu_model,
+                    host.kernel, host.kvm_module.empty() ? "KVM" : host.kvm_module);
+    text += fmt::format(
+        "plan: {} vCPUs shown as {} (sockets x dies x cores x threads), policy {}, {} on {} node{}",
+        plan.vcpus.size(), topology::format_shape(plan.shape), topology::to_string(plan.policy),
+        format_size(plan.memory_bytes()), plan.nodes.size(), plan.nodes.size() == 1 ? "" : "s");
+    if (plan.max_vcpus_per_pu > 1)
+        text += fmt::format(", up to {} vCPUs a PU", plan.max_vcpus_per_pu);
+    return text + "\n\n";
+}
+
+std::string verdict_line(const report::CheckResult& check, bool colour) {
+    const auto word = [&] {
+        switch (check.verdict) {
+        case report::Verdict::pass:
+            return colour ? fmt::format(fg(fmt::terminal_color::green), "pass") : "pass";
+        case report::Verdict::fail:
+            return colour ? fmt::format(fg(fmt::terminal_color::red), "FAIL") : "FAIL";
+        case report::Verdict::skipped:
+            return std::string{"skip"};
+        case report::Verdict::not_run:
+            return std::string{"----"};
+        }
+        return std::string{"----"};
+    }();
+    auto line =
+        fmt::format("{}  {:<21} {}", word, check.name, check.reason.empty() ? check.summary : check.reason);
+    if (check.seconds >= 0.1)
+        line += fmt::format("  ({:.1f} s)", check.seconds);
+    line += "\n";
+    if (check.verdict == report::Verdict::fail) {
+        for (const auto& detail : check.details)
+            line += fmt::format("        {}\n", detail);
+        line += fmt::format("        repeat: {}\n", check.repeat);
+    }
+    return line;
+}
+
+std::string conclusion(const report::RunResult& run, const std::string& document) {
+    std::size_t passed = 0;
+    std::size_t failed = 0;
+    std::size_t other = 0;
+    for (const auto& check : run.checks) {
+        passed += check.verdict == report::Verdict::pass ? 1U : 0U;
+        failed += check.verdict == report::Verdict::fail ? 1U : 0U;
+        other +=
+            check.verdict == report::Verdict::skipped || check.verdict == report::Verdict::not_run ? 1U : 0U;
+    }
+    return fmt::format("\n{}: {} checks held, {} failed, {} not judged, in {:.1f} s; details in {}\n",
+                       report::to_string(run.outcome), passed, failed, other, run.duration_s, document);
+}
+
+stress::ValidateRequest to_request(const ValidateOptions& options, const PlacementOptions::Values& values) {
+    stress::ValidateRequest request{.vcpus = values.vcpus,
+                                    .all_vcpus = values.all_vcpus,
+                                    .memory_bytes = values.memory_bytes,
+                                    .policy = values.policy,
+                                    .page_size = values.page_size,
+                                    .shape = values.shape,
+                                    .only = options.only,
+                                    .timeout = {},
+                                    .seed = options.seed};
+    if (options.timeout_s > 0)
+        request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    return request;
+}
+
+int run_validate(const ValidateOptions& options) {
+    const auto values = options.placement.read();
+    if (!values)
+        return complain(values.error());
+    // Before the work, not after it: where the document cannot be written, nothing is worth starting.
+    const auto path = std::filesystem::path{options.directory} / "run.json";
+    std::error_code cannot;
+    std::filesystem::create_directories(options.directory, cannot);
+    if (cannot || ::access(options.directory.c_str(), W_OK) != 0)
+        return complain({ErrorKind::bad_input, "write results into " + options.directory,
+                         cannot ? cannot.message() : errno_text(errno),
+                         "name a folder of yours with -o DIR"});
+
+    auto supervisor = supervise::Supervisor::create();
+    if (!supervisor)
+        return complain(supervisor.error());
+    ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
+                          options.json && !is_terminal(STDERR_FILENO)};
+    const auto say = [&](const std::string& text) {
+        progress.clear();
+        if (!options.json)
+            print(text);
+    };
+    const bool colour = is_terminal(STDOUT_FILENO);
+    auto run = stress::validate(
+        to_request(options, *values), **supervisor,
+        {.planned = [&](const report::RunResult& so_far) { say(headline(so_far)); },
+         .progress = [&](const stress::Progress& now) { progress.show(now.what, now.fraction); },
+         .checked =
+             [&](const report::CheckResult& check) {
+                 // When nothing could start, the error alone says it.
+                 if (check.verdict != report::Verdict::not_run)
+                     say(verdict_line(check, colour));
+             }});
+    progress.clear();
+    run.command_line = options.command_line;
+
+    const auto document = report::to_json(run);
+    if (auto written = report::write_json_file(path, document); !written)
+        return complain(written.error());
+    if (options.json)
+        print(report::dump(document));
+    else if (run.machine)
+        print(conclusion(run, path.string()));
+    if (run.error && (!options.json || run.error->kind != ErrorKind::check_failed))
+        complain(*run.error);
+    return report::exit_code(run.outcome);
+}
+
+} // namespace
+
+void add_validate_command(CLI::App& app, Action& action, std::vector<std::string> command_line) {
+    auto options = std::make_shared<ValidateOptions>();
+    options->command_line = std::move(command_line);
+    auto* const command =
+        app.add_subcommand("validate", "Boot a guest with many vCPUs and check that all of it works");
+    options->placement.add_to(*command);
+    command
+        ->add_option("--only", options->only, "Run only the checks whose name matches one of these patterns")
+        ->type_name("PATTERN");
+    command->add_option("--seed", options->seed, "Of the random pairings; the same seed gives the same ones")
+        ->capture_default_str();
+    command
+        ->add_option("--timeout", options->timeout_s,
+                     "Seconds that a check may take [60, and 0.15 for each vCPU]")
+        ->check(CLI::NonNegativeNumber);
+    command->add_option("-o,--output", options->directory, "Folder for run.json, the result document")
+        ->type_name("DIR")
+        ->capture_default_str();
+    command->add_flag("--json", options->json, "Print the result document instead of the verdicts");
+    command->footer(
+        "288 vCPUs are booted unless told otherwise, or as many as this host's KVM allows.\n"
+        "Exit code: 0 all held, 1 a check failed, 2 bad usage or input, 3 the host lacks what was asked,\n"
+        "130 interrupted.\n\n"
+        "Examples:\n"
+        "  nestbed validate\n"
+        "  nestbed validate --vcpus max --hugepages 2M\n"
+        "  nestbed validate --topology 8x18x2 --policy scatter -o /tmp/run\n"
+        "  nestbed validate --vcpus 64 --only 'ipi.*'");
+    command->callback([options, &action] { action = [options] { return run_validate(*options); }; });
+}
+
+} // namespace nestbed::cli

@@ -1,0 +1,11 @@
+// `nestbed validate`: the main job.
+#pragma once
+
+#include "cli/command.hpp"
+
+namespace nestbed::cli {
+
+// `command_line` goes into the result document.
+void add_validate_command(CLI::App& app, Action& action, std::vector<std::string> command_line);
+
+} // namespace nestbed::cli

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds nestbed and runs it: "./run.sh" does the main job, "./run.sh ARGS..." is
+# "nestbed ARGS...". NESTBED_INSTALL=no builds with what is here.
+set -euo pipefail
+
+root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+# shellcheck source=cmake/setup.sh
+. "$root/cmake/setup.sh"
+
+take_lock || exit "$host_lacks"
+: >"$setup_log"
+ensure_packages build || exit "$host_lacks"
+configure release OFF || exit "$host_lacks"
+build release nestbed || exit "$host_lacks"
+remember_packages build
+drop_lock
+
+(($# > 0)) || set -- validate
+exec "$root/build/release/cli/nestbed" "$@"
