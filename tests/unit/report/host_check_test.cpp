@@ -312,6 +312,17 @@ TEST(HostCheck, LeavesOutNodesThatMayNotBeUsed) {
     EXPECT_THAT(bad[0].found, HasSubstr("100 MiB free of 512 GiB"));
 }
 
+TEST(HostCheck, MissesNodesWithMemory) {
+    auto state = perfect_host();
+    for (auto& node : state.facts.topology->nodes)
+        node.memory_bytes = 0;
+    const auto bad = shortfalls(judge_host(state));
+    ASSERT_FALSE(bad.empty());
+    EXPECT_EQ(bad[0].name, "NUMA nodes");
+    EXPECT_EQ(bad[0].found, "0 with memory, of 2");
+    EXPECT_EQ(bad[0].remedy, "numactl --show");
+}
+
 TEST(HostCheck, ConcludesForEachCount) {
     auto state = perfect_host();
     state.facts.kvm_capabilities["KVM_CAP_MAX_VCPUS"] = 512;
