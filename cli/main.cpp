@@ -8,6 +8,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "cli/bench_command.hpp"
 #include "cli/check_command.hpp"
 #include "cli/command.hpp"
 #include "cli/plan_command.hpp"
@@ -35,6 +36,7 @@ int run(int argc, char** argv) {
     cli::add_validate_command(app, action, {argv, argv + argc});
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
+    cli::add_bench_command(app, action);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -6,6 +6,8 @@
 #include <system_error>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "base/units.hpp"
 #include "report/cpuinfo.hpp"
 #include "topology/text_file.hpp"
@@ -73,7 +75,7 @@ std::map<std::string, std::string> read_module_parameters(const std::filesystem:
     std::map<std::string, std::string> parameters;
     for (const auto& name : names_in(directory))
         if (auto value = topology::read_text_file(directory / name, 64 * KiB))
-            parameters.emplace(module + '.' + name, without_newline(std::move(*value)));
+            parameters.emplace(fmt::format("{}.{}", module, name), without_newline(std::move(*value)));
     return parameters;
 }
 

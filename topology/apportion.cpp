@@ -8,18 +8,16 @@ namespace nestbed::topology {
 
 std::vector<std::uint64_t> apportion(std::uint64_t total, std::span<const std::uint64_t> weights) {
     const auto sum = std::accumulate(weights.begin(), weights.end(), std::uint64_t{0});
+    std::vector<std::uint64_t> shares(weights.size()), remainders(weights.size());
     if (sum == 0)
-        return std::vector<std::uint64_t>(weights.size(), 0);
-    std::vector<std::uint64_t> shares, remainders;
-    shares.reserve(weights.size());
-    remainders.reserve(weights.size());
+        return shares;
     std::uint64_t given = 0;
-    for (const auto weight : weights) {
+    for (std::size_t i = 0; i < weights.size(); ++i) {
         // total * weight in two parts, neither of which overflows.
-        const auto rest = total % sum * weight;
-        shares.push_back(total / sum * weight + rest / sum);
-        remainders.push_back(rest % sum);
-        given += shares.back();
+        const auto rest = total % sum * weights[i];
+        shares[i] = total / sum * weights[i] + rest / sum;
+        remainders[i] = rest % sum;
+        given += shares[i];
     }
     std::vector<std::size_t> order(weights.size());
     std::iota(order.begin(), order.end(), std::size_t{0});

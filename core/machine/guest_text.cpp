@@ -73,15 +73,4 @@ std::string record_text(const wire::Record& copy) {
     return text;
 }
 
-void GuestWriter::bytes(std::uint64_t address, std::span<const std::byte> data) {
-    if (data.empty())
-        return;
-    const auto to = _memory.at(address, data.size());
-    if (!to.empty())
-        std::memcpy(to.data(), data.data(), data.size());
-    else if (_status)
-        _status = fail(ErrorKind::bad_input, fmt::format("load {} bytes at {:#x}", data.size(), address),
-                       "no guest memory there", "use more --memory");
-}
-
 } // namespace nestbed::machine

@@ -1,17 +1,12 @@
-// What a guest left behind, in words; and bytes on their way into it.
+// What a guest left behind, in words.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
-#include <type_traits>
 #include <vector>
 
-#include "core/machine/guest_memory.hpp"
 #include "core/machine/vcpu_thread.hpp"
 #include "core/wire/mailbox.hpp"
 #include "core/wire/ring.hpp"
@@ -45,30 +40,5 @@ std::vector<std::string> grouped_by_vcpu(const std::vector<std::unique_ptr<VcpuT
         grouped.push_back(vcpu_list(vcpus) + ": " + line);
     return grouped;
 }
-
-// Copies values to guest-physical addresses and remembers the first that did not fit.
-class GuestWriter {
-public:
-    explicit GuestWriter(const GuestMemory& memory) : _memory{memory} {}
-
-    void bytes(std::uint64_t address, std::span<const std::byte> data);
-
-    template<typename T>
-    void object(std::uint64_t address, const T& value) {
-        static_assert(std::is_trivially_copyable_v<T>);
-        bytes(address, std::as_bytes(std::span{&value, 1}));
-    }
-    template<typename T>
-    void array(std::uint64_t address, const std::vector<T>& values) {
-        static_assert(std::is_trivially_copyable_v<T>);
-        bytes(address, std::as_bytes(std::span{values}));
-    }
-
-    [[nodiscard]] Status status() const { return _status; }
-
-private:
-    const GuestMemory& _memory;
-    Status _status;
-};
 
 } // namespace nestbed::machine

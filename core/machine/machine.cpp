@@ -8,8 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/units.hpp"
-#include "core/boot/descriptors.hpp"
-#include "core/boot/page_tables.hpp"
+#include "core/boot/initial_memory.hpp"
 #include "core/cpu/cpuid.hpp"
 #include "core/machine/guest_text.hpp"
 #include "core/machine/process_limits.hpp"
@@ -30,6 +29,16 @@ constexpr int teardown_seconds = 30;
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Status write(const GuestMemory& memory, const boot::Bytes& piece) {
+    const auto to = memory.at(piece.address, piece.data.size());
+    if (to.size() != piece.data.size())
+        return fail(ErrorKind::bad_input,
+                    fmt::format("load {} bytes at {:#x}", piece.data.size(), piece.address),
+                    "no guest memory there", "use more --memory");
+    std::ranges::copy(piece.data, to.begin());
+    return {};
 }
 
 // The guest writes these at any time, so they are read once, atomically.
@@ -111,49 +120,18 @@ Status Machine::load_payload() {
         return tl::unexpected{placement.error()};
     _placement = std::move(*placement);
 
-    GuestWriter writer{_memory};
-    for (const auto& segment : payload.image.segments)
-        writer.bytes(segment.address, segment.data);
     const auto end = std::max(_memory.ranges().back().end(), boot::hole_end);
-    const auto tables = boot::identity_map(_placement.page_tables.address, end, gib_pages);
-    writer.array(tables.root, tables.entries);
-    writer.array(_placement.vcpu_blocks.address, _placement.blocks);
-
-    std::vector<std::uint64_t> by_apic_id(_placement.percpu_table.bytes / 8);
-    for (const auto& vcpu : _spec.plan.vcpus) {
-        const auto block = _placement.blocks[vcpu.vcpu];
-        by_apic_id[vcpu.apic_id] = block;
-        writer.bytes(block + wire::percpu_idt,
-                     boot::descriptor_pages(block, payload.vector_stubs, payload.vector_stub_stride));
-        wire::Mailbox mailbox{};
-        mailbox.self = block;
-        mailbox.vcpu = vcpu.vcpu;
-        mailbox.apic_id = vcpu.apic_id;
-        writer.object(block + wire::percpu_mailbox, mailbox);
+    // The TSC's frequency is known once there is a vCPU; boot() writes it.
+    const auto initial = boot::initial_memory(payload, _spec.plan, _placement, end, gib_pages, 0);
+    for (const auto& piece : initial.pieces)
+        if (auto written = write(_memory, piece); !written)
+            return written;
+    for (const auto block : _placement.blocks)
         _mailboxes.push_back(_memory.object<wire::Mailbox>(block + wire::percpu_mailbox));
-    }
-    writer.array(_placement.percpu_table.address, by_apic_id);
-
-    wire::Header header{};
-    header.magic = wire::header_magic;
-    header.version = wire::version;
-    header.vcpus = static_cast<std::uint32_t>(_spec.plan.vcpus.size());
-    header.percpu_table = _placement.percpu_table.address;
-    header.vcpu_blocks = _placement.vcpu_blocks.address;
-    header.ring = _placement.ring.address;
-    header.scratch = _placement.scratch.address;
-    header.scratch_bytes = _placement.scratch.bytes;
-    writer.object(_placement.header.address, header);
-    writer.object(wire::boot_block_gpa,
-                  wire::BootBlock{.cr3 = tables.root,
-                                  .percpu_table = _placement.percpu_table.address,
-                                  .header = _placement.header.address,
-                                  .apic_id_limit = static_cast<std::uint32_t>(by_apic_id.size()),
-                                  .lost_apic_id = 0});
     _header = _memory.object<wire::Header>(_placement.header.address);
     _boot_block = _memory.object<wire::BootBlock>(wire::boot_block_gpa);
-    _context.bsp = {.entry = payload.entry64, .cr3 = tables.root};
-    return writer.status();
+    _context.bsp = {.entry = payload.entry64, .cr3 = initial.cr3};
+    return {};
 }
 
 Status Machine::start_threads(const kvm::Kvm& kvm) {

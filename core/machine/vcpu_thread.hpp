@@ -100,9 +100,7 @@ public:
 
     // Valid once the thread said ready.
     // What KVM made of the CPUID table: of the bits that are ours to decide, and of all others.
-    [[nodiscard]] const std::vector<std::string>& cpuid_changes() const noexcept {
-        return _cpuid_changes;
-    }
+    [[nodiscard]] const std::vector<std::string>& cpuid_changes() const noexcept { return _cpuid_changes; }
     [[nodiscard]] const std::vector<std::string>& feature_changes() const noexcept {
         return _feature_changes;
     }
@@ -135,7 +133,7 @@ private:
     pthread_t _thread{};
     bool _joinable = false;
     std::atomic<pid_t> _tid{0};
-    std::mutex _shared_mutex; // or the thread would unmap what kick() writes to
+    std::mutex _shared_mutex;   // or the thread would unmap what kick() writes to
     kvm_run* _shared = nullptr; // for kick(); null before and after the vCPU's life
 
     std::array<ExitRecord, history> _exits{};

@@ -3,14 +3,14 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <source_location>
 
 namespace nestbed::fuzz {
 
-inline void require(bool holds, const std::source_location& where = std::source_location::current()) {
+// The builtins and not std::source_location, which clang 14 does not have.
+inline void require(bool holds, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
     if (holds)
         return;
-    static_cast<void>(std::fprintf(stderr, "%s:%u: does not hold\n", where.file_name(), where.line()));
+    static_cast<void>(std::fprintf(stderr, "%s:%d: does not hold\n", file, line));
     std::abort();
 }
 

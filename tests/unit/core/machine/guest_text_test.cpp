@@ -118,27 +118,5 @@ TEST(DescribeSnapshot, TellsWhereItStoodAndWhatItDidLast) {
     EXPECT_THAT(describe_snapshot(3, 5, snapshot)[1], HasSubstr("KVM_EXIT_IO 0x5e4, KVM_EXIT_SHUTDOWN 0x0"));
 }
 
-TEST(GuestWriter, WritesAndRemembersTheFirstThatDidNotFit) {
-    topology::Plan plan;
-    plan.nodes = {{.virtual_node = 0, .host_node = {}, .memory_bytes = MiB, .reason = {}}};
-    const auto memory = GuestMemory::allocate(plan);
-    ASSERT_TRUE(memory) << memory.error().message();
-
-    GuestWriter writer{*memory};
-    writer.object(0x1000, std::uint32_t{0x0403'0201});
-    writer.array(0x2001, std::vector<std::uint16_t>{0x0605, 0x0807});
-    writer.bytes(2 * MiB, {}); // nothing fits anywhere
-    EXPECT_TRUE(writer.status());
-    EXPECT_EQ(memory->at(0x1003, 1).front(), std::byte{4});
-    EXPECT_EQ(memory->at(0x2004, 1).front(), std::byte{8});
-
-    writer.object(MiB - 2, std::uint32_t{1});
-    writer.object(MiB, std::uint32_t{1});
-    ASSERT_FALSE(writer.status());
-    EXPECT_EQ(writer.status().error().kind, ErrorKind::bad_input);
-    EXPECT_THAT(writer.status().error().asked, HasSubstr("load 4 bytes at 0xffffe"));
-    EXPECT_EQ(memory->at(MiB - 2, 1).front(), std::byte{0}) << "not even in part";
-}
-
 } // namespace
 } // namespace nestbed::machine

@@ -1,0 +1,127 @@
+#include "cli/bench_command.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "cli/output.hpp"
+#include "report/host_facts.hpp"
+#include "report/json_file.hpp"
+#include "stress/bench/bench.hpp"
+
+namespace nestbed::cli {
+
+namespace {
+
+struct BenchOptions {
+    bench::BenchRequest request;
+    double timeout_s = 300;
+    bool json = false;
+    std::string directory;
+};
+
+struct ChildOptions {
+    std::string mode;
+    std::uint64_t number = 0;
+};
+
+nlohmann::ordered_json to_json(const report::Summary& summary) {
+    return {{"count", summary.count}, {"min", summary.min}, {"median", summary.median}, {"max", summary.max}};
+}
+
+nlohmann::ordered_json to_json(const bench::Figure& figure) {
+    nlohmann::ordered_json json{
+        {"name", figure.name}, {"what", figure.what}, {"unit", figure.unit}, {"ours", to_json(figure.ours)}};
+    if (figure.other)
+        json["other"] = to_json(*figure.other);
+    if (figure.ratio)
+        json["ratio"] = to_json(*figure.ratio);
+    json["target"] = {{figure.at_most ? "at_most" : "at_least", figure.target}};
+    json["holds"] = figure.holds();
+    return json;
+}
+
+std::string to_line(const bench::Figure& figure) {
+    auto line = fmt::format("{:<6} {:<16} ours {:.4g} {}", figure.holds() ? "holds" : "misses", figure.name,
+                            figure.ours.median, figure.unit);
+    if (figure.other)
+        line += fmt::format(", other {:.4g} {}", figure.other->median, figure.unit);
+    if (figure.ratio)
+        line += fmt::format(", ratio {:.2f} ({:.2f} to {:.2f}, {} pairs)", figure.ratio->median,
+                            figure.ratio->min, figure.ratio->max, figure.ratio->count);
+    return line + fmt::format(", {} {:g}\n       {}\n", figure.at_most ? "at most" : "at least",
+                              figure.target, figure.what);
+}
+
+int run_bench(const BenchOptions& options) {
+    auto request = options.request;
+    std::error_code error;
+    request.program = std::filesystem::read_symlink("/proc/self/exe", error).string();
+    request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    const auto facts = report::gather_host_facts(nullptr, nullptr);
+    nlohmann::ordered_json document{{"schema_version", 1},
+                                    {"host", {{"kernel", facts.kernel}, {"cpu_model", facts.cpu_model}}},
+                                    {"figures", nlohmann::ordered_json::array()}};
+    const auto ran = bench::run_bench(
+        request, [](const std::string& what) { fmt::print(stderr, "  ... {}\n", what); },
+        [&](const bench::Figure& figure) {
+            document["figures"].push_back(to_json(figure));
+            if (!options.json)
+                print(to_line(figure));
+        });
+    // What was measured before something went wrong is kept.
+    if (options.json)
+        print(report::dump(document));
+    if (!options.directory.empty())
+        if (auto written =
+                report::write_json_file(std::filesystem::path{options.directory} / "bench.json", document);
+            !written)
+            return complain(written.error());
+    return ran ? 0 : complain(ran.error());
+}
+
+} // namespace
+
+void add_bench_command(CLI::App& app, Action& action) {
+    auto options = std::make_shared<BenchOptions>();
+    auto* const command =
+        app.add_subcommand("bench", "Measure nestbed next to a program that does only the least");
+    command->add_option("names", options->request.names, "bringup, exit, memory, plan [all]")
+        ->type_name("NAME");
+    command->add_option("--vcpus", options->request.vcpus, "For bringup")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 65535));
+    command->add_option("--repeat", options->request.repeat, "Pairs, run in turn")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000));
+    command->add_option("--against", options->request.against, "A shell command to time in turn with bringup")
+        ->type_name("COMMAND");
+    command->add_option("--timeout", options->timeout_s, "Seconds that one child may take")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    command->add_option("-o,--output", options->directory, "Folder for bench.json")->type_name("DIR");
+    command->add_flag("--json", options->json, "The figures as JSON");
+    command->footer(
+        "A benchmark informs: the exit code is 0 whether a target holds or not.\n\n"
+        "Examples:\n"
+        "  nestbed bench\n"
+        "  nestbed bench bringup --vcpus 1024 --repeat 3\n"
+        "  nestbed bench bringup --against 'qemu-system-x86_64 -accel kvm -smp 288 -kernel test.flat'");
+    command->callback([options, &action] { action = [options] { return run_bench(*options); }; });
+
+    auto child = std::make_shared<ChildOptions>();
+    auto* const hidden = app.add_subcommand("bench-child", "")->group("");
+    hidden->add_option("mode", child->mode)->required()->check(CLI::IsMember({"bringup", "exit", "memory"}));
+    hidden->add_option("number", child->number)->required()->check(CLI::Range(1, 10'000'000));
+    hidden->callback([child, &action] {
+        action = [child] {
+            const auto ran = bench::run_bench_child(child->mode, child->number);
+            return ran ? 0 : complain(ran.error());
+        };
+    });
+}
+
+} // namespace nestbed::cli

@@ -1,0 +1,10 @@
+// `nestbed bench`: figures next to what they are compared with.
+#pragma once
+
+#include "cli/command.hpp"
+
+namespace nestbed::cli {
+
+void add_bench_command(CLI::App& app, Action& action);
+
+} // namespace nestbed::cli

@@ -1,0 +1,141 @@
+// The program as people and scripts use it: exit codes, the document it leaves, signals.
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/kvm/kvm.hpp"
+#include "stress/bench/child_process.hpp"
+#include "tests/support/schema.hpp"
+
+namespace nestbed {
+namespace {
+
+using namespace std::chrono_literals;
+
+const std::string program = NESTBED_PROGRAM;
+
+class Cli : public testing::Test {
+protected:
+    void SetUp() override {
+        auto pattern = (std::filesystem::temp_directory_path() / "nestbed-cli-XXXXXX").string();
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        _folder = pattern;
+    }
+    void TearDown() override { std::filesystem::remove_all(_folder); }
+
+    int run(std::vector<std::string> arguments) {
+        arguments.insert(arguments.begin(), program);
+        const auto child = bench::run_child(arguments, 120s);
+        EXPECT_TRUE(child) << child.error().message();
+        return child ? child->exit_code : -1;
+    }
+    [[nodiscard]] std::string folder() const { return _folder.string(); }
+    [[nodiscard]] nlohmann::json document() const {
+        std::ifstream file{_folder / "run.json"};
+        return nlohmann::json::parse(file, nullptr, false);
+    }
+    static bool usable_kvm() { return kvm::Kvm::open().has_value(); }
+
+private:
+    std::filesystem::path _folder;
+};
+
+TEST_F(Cli, ValidateHoldsAndLeavesAValidDocument) {
+    if (!usable_kvm())
+        GTEST_SKIP() << kvm::Kvm::open().error().message();
+    EXPECT_EQ(run({"validate", "--vcpus", "6", "--topology", "1x3x2", "-o", folder()}), 0);
+    const auto json = document();
+    ASSERT_TRUE(json.is_object());
+    EXPECT_THAT(test::violations(json), testing::IsEmpty());
+    EXPECT_EQ(json["outcome"], "passed");
+    EXPECT_EQ(json["machine"]["vcpus"], 6);
+}
+
+TEST_F(Cli, ADocumentIsLeftWhereTheGuestDoesNotFit) {
+    if (!usable_kvm())
+        GTEST_SKIP() << kvm::Kvm::open().error().message();
+    EXPECT_EQ(run({"validate", "--vcpus", "4", "--memory", "1M", "-o", folder()}), 2);
+    const auto json = document();
+    ASSERT_TRUE(json.is_object());
+    EXPECT_THAT(test::violations(json), testing::IsEmpty());
+    EXPECT_EQ(json["outcome"], "bad_input");
+}
+
+TEST_F(Cli, MoreVcpusThanKvmAllowsIsTheHostsLack) {
+    if (!usable_kvm())
+        GTEST_SKIP() << kvm::Kvm::open().error().message();
+    EXPECT_EQ(run({"validate", "--vcpus", "70000", "--memory", "20000M", "-o", folder()}), 3);
+    EXPECT_THAT(test::violations(document()), testing::IsEmpty());
+}
+
+TEST_F(Cli, SigintEndsARunWithItsDocument) {
+    if (!usable_kvm())
+        GTEST_SKIP() << kvm::Kvm::open().error().message();
+    // The shell sends the signal as a person would, a moment after the start.
+    EXPECT_EQ(run({"sh", "-c", "true"}), 2) << "no such command of nestbed";
+    const auto script = program + " validate --vcpus 200 -o " + folder() +
+                        " >/dev/null 2>&1 & pid=$!; sleep 1; kill -INT $pid; wait $pid; exit $?";
+    const auto child = bench::run_child({"/bin/bash", "-c", "set -m; " + script}, 120s);
+    ASSERT_TRUE(child) << child.error().message();
+    EXPECT_EQ(child->exit_code, 130);
+    const auto json = document();
+    ASSERT_TRUE(json.is_object());
+    EXPECT_THAT(test::violations(json), testing::IsEmpty());
+    EXPECT_EQ(json["outcome"], "cancelled");
+}
+
+struct UsageCase {
+    std::string name;
+    std::vector<std::string> arguments;
+    int exit_code = 0;
+};
+
+class CliUsage : public testing::TestWithParam<UsageCase> {};
+
+TEST_P(CliUsage, HasItsExitCode) {
+    auto arguments = GetParam().arguments;
+    arguments.insert(arguments.begin(), program);
+    const auto child = bench::run_child(arguments, 60s);
+    ASSERT_TRUE(child) << child.error().message();
+    EXPECT_EQ(child->exit_code, GetParam().exit_code);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, CliUsage,
+    testing::Values(
+        UsageCase{"Help", {"--help"}, 0}, UsageCase{"Version", {"--version"}, 0},
+        UsageCase{"HelpOfACommand", {"validate", "--help"}, 0}, UsageCase{"NoCommand", {}, 2},
+        UsageCase{"UnknownCommand", {"frobnicate"}, 2},
+        UsageCase{"UnknownOption", {"plan", "--frobnicate"}, 2},
+        UsageCase{"NoVcpus", {"plan", "--vcpus", "0"}, 2},
+        UsageCase{"VcpusThatAreNoNumber", {"plan", "--vcpus", "many"}, 2},
+        UsageCase{"UnknownPolicy", {"plan", "--policy", "best"}, 2},
+        UsageCase{"SizeThatIsNone", {"plan", "--memory", "1.5G"}, 2},
+        UsageCase{"ShapeThatDoesNotMultiplyOut", {"plan", "--vcpus", "7", "--topology", "2x4"}, 2},
+        UsageCase{"HostThatIsNone", {"plan", "--host", "frobnicate"}, 2},
+        UsageCase{"HostThatIsNoFile", {"plan", "--host", "/nonexistent/host.xml"}, 2},
+        UsageCase{"MoreMemoryThanTheHost",
+                  {"plan", "--host", "numa:2(memory=1GB) core:2 pu:1", "--memory", "1T"},
+                  3},
+        UsageCase{"Plan", {"plan", "--host", "numa:2(memory=64GB) core:8 pu:2", "--vcpus", "32"}, 0},
+        UsageCase{"PlanAsJson",
+                  {"plan", "--host", "numa:2(memory=64GB) core:8 pu:2", "--vcpus", "32", "--json"},
+                  0},
+        UsageCase{"FolderThatCannotBeMade", {"validate", "-o", "/proc/nestbed"}, 2},
+        UsageCase{"UnknownCheck", {"validate", "--only", "frobnicate", "-o", "/tmp"}, 2},
+        UsageCase{"UnknownBenchmark", {"bench", "frobnicate"}, 2}),
+    [](const auto& one) { return one.param.name; });
+
+} // namespace
+} // namespace nestbed
