@@ -2,7 +2,8 @@
 # Builds nestbed with its tests and runs them; the last line is "N passed, N failed, N skipped".
 #   ./test.sh [CTEST ARGS...]              every test, or those that the arguments choose: ./test.sh -R cpuid
 #   ./test.sh --sanitize [CTEST ARGS...]   the same under AddressSanitizer and UndefinedBehaviorSanitizer
-#   ./test.sh --all [CTEST ARGS...]        both, and clang-format, clang-tidy, self-contained headers, fuzzing
+#   ./test.sh --change [CTEST ARGS...]     both, and clang-format: what a change has to pass
+#   ./test.sh --all [CTEST ARGS...]        that, and self-contained headers, clang-tidy, fuzzing
 # Exit code 0 when all held, 1 when a test failed or none ran, 3 when the tests could not be built.
 set -euo pipefail
 
@@ -161,8 +162,8 @@ check_fuzzing() {
     return "$status"
 }
 
-# run_all CTEST-ARGS...
-run_all() {
+# run_change CTEST-ARGS...
+run_change() {
     local preset
     if has_clang clang-format; then
         stage "clang-format" check_format
@@ -172,6 +173,11 @@ run_all() {
     for preset in release asan; do
         stage "tests ($preset)" build_and_test "$preset" "$@"
     done
+}
+
+# run_all CTEST-ARGS...
+run_all() {
+    run_change "$@"
     stage "self-contained headers" check_headers
     if has_clang clang-tidy; then
         stage "clang-tidy" check_tidy
@@ -183,16 +189,13 @@ run_all() {
     else
         skip "fuzzing" "there are no fuzz targets"
     fi
-    if ((${#failures[@]} > 0)); then
-        printf '\nFailed:\n'
-        printf '  %s\n' "${failures[@]}"
-    fi
 }
 
 failures=() kinds=(build test) preset=release
 case ${1-} in
 --help | -h) sed -n '2,/^set/ { s/^# \{0,1\}//p }' "${BASH_SOURCE[0]}" && exit ;;
 --sanitize) preset=asan && shift ;;
+--change) preset=change kinds=(build test ci) && shift ;;
 --all) preset=all kinds=(build test ci) && shift ;;
 esac
 
@@ -203,9 +206,15 @@ drop_lock
 status=0
 if [[ $preset == all ]]; then
     run_all "$@"
+elif [[ $preset == change ]]; then
+    run_change "$@"
 else
     build_and_test "$preset" "$@" || status=$?
     ((status != host_lacks || passed + failed + skipped > 0)) || exit "$status"
+fi
+if ((${#failures[@]} > 0)); then
+    printf '\nFailed:\n'
+    printf '  %s\n' "${failures[@]}"
 fi
 ((failed > 0 || status > 0)) || remember_packages "${kinds[@]}"
 ((passed + failed > 0 || skipped == 0)) || say "Every test that was chosen was skipped; that counts as none run."

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -224,8 +225,14 @@ private:
         _machine.reset();
         if (!selected(_request.only, teardown_name))
             return;
-        const Footprint after;
+        Footprint after;
         const auto before = _before.value_or(after);
+        // The kernel takes a moment to forget a thread that has been joined.
+        for (int i = 0; i < 200 && (after.threads > before.threads || after.descriptors > before.descriptors);
+             ++i) {
+            std::this_thread::sleep_for(10ms);
+            after = {};
+        }
         result.verdict = stopped && after.threads <= before.threads && after.descriptors <= before.descriptors
                              ? report::Verdict::pass
                              : report::Verdict::fail;

@@ -113,10 +113,10 @@ TEST_P(BadJob, IsReportedDiagnosedAndOutlived) {
         EXPECT_THAT(lines, Contains(HasSubstr("vCPU 1 ")));
         for (const auto& part : bad.diagnosis)
             EXPECT_THAT(lines, Contains(HasSubstr(part)));
-        EXPECT_EQ(test::process_state().threads, before.threads) << "diagnose() stops all vCPUs";
+        EXPECT_EQ(test::settled_threads(before.threads), before.threads) << "diagnose() stops all vCPUs";
         EXPECT_TRUE(machine->stop());
     }
-    EXPECT_EQ(test::process_state(), before);
+    EXPECT_EQ(test::settled(before), before);
     expect_next_is_well();
 }
 
@@ -183,9 +183,9 @@ TEST_P(Garbage, EverywhereIsReportedAndBelievedNowhere) {
         EXPECT_GE(machine->progress(), 0.0);
         EXPECT_LE(machine->progress(), 1.0);
         EXPECT_THAT(machine->diagnose(), Contains(HasSubstr("vCPU 1 ")));
-        EXPECT_EQ(test::process_state().threads, before.threads);
+        EXPECT_EQ(test::settled_threads(before.threads), before.threads);
     }
-    EXPECT_EQ(test::process_state(), before);
+    EXPECT_EQ(test::settled(before), before);
     expect_next_is_well();
 }
 

@@ -133,7 +133,7 @@ TEST_F(GoodMachine, APuThatIsNotThereIsTheHostsLack) {
     ASSERT_FALSE(machine);
     EXPECT_EQ(machine.error().kind, ErrorKind::host_lacks);
     EXPECT_THAT(machine.error().message(), HasSubstr("5000"));
-    EXPECT_EQ(test::process_state(), before) << "the vCPUs that were made are gone";
+    EXPECT_EQ(test::settled(before), before) << "the vCPUs that were made are gone";
 }
 
 TEST_F(GoodMachine, TwoAtOnceDoNotDisturbEachOther) {
@@ -163,10 +163,10 @@ TEST_F(GoodMachine, LeavesNoThreadAndNoDescriptorBehind) {
         expect_alive(*machine);
         const auto stopped = machine->stop();
         EXPECT_TRUE(stopped) << stopped.error().message();
-        EXPECT_EQ(test::process_state().threads, before.threads);
+        EXPECT_EQ(test::settled_threads(before.threads), before.threads);
         EXPECT_TRUE(machine->stop()) << "a second time is nothing";
     }
-    EXPECT_EQ(test::process_state(), before);
+    EXPECT_EQ(test::settled(before), before);
 }
 
 TEST_F(GoodMachine, MayBeDestroyedBeforeItBoots) {
@@ -177,7 +177,7 @@ TEST_F(GoodMachine, MayBeDestroyedBeforeItBoots) {
         ASSERT_TRUE(machine);
         EXPECT_EQ(machine->progress(), 0.0);
     }
-    EXPECT_EQ(test::process_state(), before);
+    EXPECT_EQ(test::settled(before), before);
 }
 
 TEST_F(GoodMachine, MayBeDestroyedInTheMiddleOfItsBoot) {
@@ -192,7 +192,7 @@ TEST_F(GoodMachine, MayBeDestroyedInTheMiddleOfItsBoot) {
             EXPECT_THAT(booted.error().asked, HasSubstr("16 vCPUs online"));
         }
     }
-    EXPECT_EQ(test::process_state(), before);
+    EXPECT_EQ(test::settled(before), before);
 }
 
 TEST_F(GoodMachine, AJobOnSomeVcpusIsRunByThoseAlone) {

@@ -15,6 +15,11 @@ struct ProcessState {
 
 [[nodiscard]] ProcessState process_state();
 
+// The same once it is `expected`, or after some seconds: the kernel takes a moment to forget a thread that
+// was joined.
+[[nodiscard]] ProcessState settled(const ProcessState& expected);
+[[nodiscard]] std::size_t settled_threads(std::size_t expected);
+
 std::ostream& operator<<(std::ostream& out, const ProcessState& state);
 
 } // namespace nestbed::test
