@@ -23,6 +23,8 @@ std::vector<std::uint32_t> cycle(std::uint32_t count, std::mt19937_64& random) {
 } // namespace
 
 IpiTargets all_pairs(std::uint32_t vcpus) {
+    if (vcpus < 2)
+        return {vcpus, 0, {}};
     IpiTargets plan{vcpus, vcpus - 1, {}};
     plan.targets.reserve(std::size_t{vcpus} * plan.per_vcpu);
     for (std::uint32_t sender = 0; sender < vcpus; ++sender)

@@ -180,6 +180,11 @@ Status Machine::run_job(const JobRequest& request) {
     const auto index = _spec.payload->job_index(request.name);
     if (!index)
         return tl::unexpected{index.error()};
+    if (request.first_vcpu >= request.end_vcpu || request.end_vcpu > vcpus())
+        return fail(
+            ErrorKind::bad_input,
+            fmt::format("run {} on vCPUs {} to {}", request.name, request.first_vcpu, request.end_vcpu),
+            fmt::format("the machine has {}", vcpus()));
     // A machine that is dead already answers for that.
     if (auto alive = await([] { return true; }, 1s, request.name); !alive)
         return alive;

@@ -25,6 +25,13 @@ namespace {
 
 // AddressSanitizer's frames are several times larger.
 #if defined(__SANITIZE_ADDRESS__)
+#define NESTBED_LARGE_FRAMES 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NESTBED_LARGE_FRAMES 1
+#endif
+#endif
+#if defined(NESTBED_LARGE_FRAMES)
 constexpr std::size_t stack_bytes = 2 * MiB;
 #else
 constexpr std::size_t stack_bytes = 128 * KiB;
