@@ -18,6 +18,7 @@
 #include "base/units.hpp"
 #include "core/boot/initial_memory.hpp"
 #include "core/kvm/kvm.hpp"
+#include "core/machine/process_limits.hpp"
 #include "core/wire/mailbox.hpp"
 #include "stress/payload.hpp"
 #include "stress/wire/jobs.hpp"
@@ -61,6 +62,8 @@ public:
         const auto bytes = _plan.memory_bytes();
         _memory = static_cast<std::byte*>(
             ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        if (static_cast<void*>(_memory) == MAP_FAILED)
+            need(Status{fail_errno(ErrorKind::host_lacks, "map the guest's memory")});
         need(_vm.set_memory_region(0, 0, _memory, bytes));
         _doorbell = ::eventfd(0, EFD_CLOEXEC);
         need(_vm.add_pio_eventfd(wire::doorbell_port, 4, _doorbell));
@@ -171,6 +174,7 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: nestbed-floor bringup VCPUS | exit COUNT\n");
         return 2;
     }
+    need(machine::raise_open_files(number + 128));
     Floor floor{mode == "exit" ? 1U : static_cast<std::uint32_t>(number)};
     floor.start();
     if (mode == "exit")

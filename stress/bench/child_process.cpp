@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <csignal>
 #include <optional>
 
@@ -11,6 +10,7 @@
 #include <fmt/ranges.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +58,37 @@ int decode(int status) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+// SIGINT and SIGTERM as a descriptor, so that whoever ends the benchmark ends its child with it.
+class Signals {
+public:
+    Signals() {
+        sigemptyset(&_set);
+        sigaddset(&_set, SIGINT);
+        sigaddset(&_set, SIGTERM);
+        ::pthread_sigmask(SIG_BLOCK, &_set, &_before);
+        _fd = Fd{::signalfd(-1, &_set, SFD_CLOEXEC)};
+    }
+    Signals(const Signals&) = delete;
+    Signals& operator=(const Signals&) = delete;
+    Signals(Signals&&) = delete;
+    Signals& operator=(Signals&&) = delete;
+    ~Signals() { ::pthread_sigmask(SIG_SETMASK, &_before, nullptr); }
+
+    [[nodiscard]] int fd() const { return _fd.get(); }
+
+private:
+    sigset_t _set{};
+    sigset_t _before{};
+    Fd _fd;
+};
+
+int end_group(pid_t pid) {
+    ::kill(-pid, SIGKILL);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    return status;
+}
+
 } // namespace
 
 Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chrono::milliseconds deadline) {
@@ -66,6 +97,7 @@ Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chron
         return fail_errno(ErrorKind::host_lacks, "make a pipe");
     const Fd in{ends[0]};
     std::optional<Fd> out{ends[1]};
+    const Signals signals;
     const auto start = Clock::now();
     const auto pid = spawn(arguments, out->get());
     if (!pid)
@@ -74,38 +106,43 @@ Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chron
 
     ChildRun run;
     std::string text;
-    const auto end = start + deadline;
-    for (;;) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
-        pollfd waiting{in.get(), POLLIN, 0};
-        const int ready = left <= 0 ? 0 : ::poll(&waiting, 1, static_cast<int>(left));
-        if (ready < 0 && errno == EINTR)
-            continue;
-        if (ready <= 0) {
-            ::kill(-*pid, SIGKILL);
-            int status = 0;
-            ::waitpid(*pid, &status, 0);
+    bool open = true; // its stdout; after that only its end is waited for
+    for (int status = 0;;) {
+        if (!open && ::waitpid(*pid, &status, WNOHANG) == *pid) {
+            run.exit_code = decode(status);
+            break;
+        }
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(start + deadline - Clock::now()).count();
+        if (left <= 0) {
+            end_group(*pid);
             return fail(
                 ErrorKind::deadline, fmt::format("run {}", fmt::join(arguments, " ")),
                 fmt::format("no end within {:.0f} s", std::chrono::duration<double>(deadline).count()),
                 "use a longer --timeout");
         }
+        std::array<pollfd, 2> waiting{pollfd{signals.fd(), POLLIN, 0},
+                                      pollfd{open ? in.get() : -1, POLLIN, 0}};
+        const auto patience = open ? left : std::min<decltype(left)>(left, 5);
+        if (::poll(waiting.data(), waiting.size(), static_cast<int>(patience)) <= 0)
+            continue;
+        if (waiting[0].revents != 0) {
+            end_group(*pid);
+            return fail(ErrorKind::cancelled, fmt::format("run {}", fmt::join(arguments, " ")),
+                        "stopped by a signal");
+        }
         std::array<char, 4096> buffer{};
         const auto got = ::read(in.get(), buffer.data(), buffer.size());
-        if (got <= 0)
-            break;
-        const auto had_line = text.find('\n') != std::string::npos;
+        open = got > 0;
         // What follows the first line is read, so that the child does not block, and forgotten.
-        if (!had_line)
+        if (open && text.find('\n') == std::string::npos) {
             text.append(buffer.data(), static_cast<std::size_t>(got));
-        if (!had_line && text.find('\n') != std::string::npos)
-            run.seconds_to_line = seconds_since(start);
+            if (text.find('\n') != std::string::npos)
+                run.seconds_to_line = seconds_since(start);
+        }
     }
-    int status = 0;
-    ::waitpid(*pid, &status, 0);
     run.seconds_to_end = seconds_since(start);
     run.line = text.substr(0, text.find('\n'));
-    run.exit_code = decode(status);
     return run;
 }
 
