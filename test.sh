@@ -2,7 +2,7 @@
 # Builds nestbed with its tests and runs them; the last line is "N passed, N failed, N skipped".
 #   ./test.sh [CTEST ARGS...]              every test, or those that the arguments choose: ./test.sh -R cpuid
 #   ./test.sh --sanitize [CTEST ARGS...]   the same under AddressSanitizer and UndefinedBehaviorSanitizer
-#   ./test.sh --change [CTEST ARGS...]     both, and clang-format: what a change has to pass
+#   ./test.sh --change [CTEST ARGS...]     both, and clang-format
 #   ./test.sh --all [CTEST ARGS...]        that, and self-contained headers, clang-tidy, fuzzing
 # Exit code 0 when all held, 1 when a test failed or none ran, 3 when the tests could not be built.
 set -euo pipefail
