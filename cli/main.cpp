@@ -11,6 +11,7 @@
 #include "cli/bench_command.hpp"
 #include "cli/check_command.hpp"
 #include "cli/command.hpp"
+#include "cli/conform_command.hpp"
 #include "cli/plan_command.hpp"
 #include "cli/validate_command.hpp"
 #include "report/run_result.hpp"
@@ -34,6 +35,7 @@ int run(int argc, char** argv) {
 
     cli::Action action;
     cli::add_validate_command(app, action, {argv, argv + argc});
+    cli::add_conform_command(app, action, {argv, argv + argc});
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
     cli::add_bench_command(app, action);

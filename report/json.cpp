@@ -59,7 +59,7 @@ Json to_json(const Measurement& measurement) {
     return json;
 }
 
-Json to_json(const CheckResult& check) {
+Json check_json(const CheckResult& check) {
     Json json{{"name", check.name},
               {"title", check.title},
               {"verdict", to_string(check.verdict)},
@@ -67,6 +67,10 @@ Json to_json(const CheckResult& check) {
               {"summary", check.summary}};
     if (!check.reason.empty())
         json["reason"] = check.reason;
+    if (!check.reference.empty())
+        json["reference"] = check.reference;
+    if (!check.known.empty())
+        json["known"] = check.known;
     json["details"] = check.details;
     json["repeat"] = check.repeat;
     json["measurements"] = column(check.measurements, [](const Measurement& m) { return to_json(m); });
@@ -131,7 +135,50 @@ Json pus_by_column(const std::vector<topology::Pu>& pus) {
             {"allowed", column(pus, [](const Pu& pu) { return pu.allowed; })}};
 }
 
+// Of one of the members that to_json() writes as text.
+std::string text_of(const nlohmann::json& json, const char* name) {
+    const auto found = json.find(name);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string{};
+}
+
+std::optional<Verdict> verdict_named(std::string_view name) {
+    for (const auto verdict : {Verdict::pass, Verdict::fail, Verdict::skipped, Verdict::not_run,
+                               Verdict::hang, Verdict::crash, Verdict::not_applicable})
+        if (to_string(verdict) == name)
+            return verdict;
+    return {};
+}
+
 } // namespace
+
+Json to_json(const CheckResult& check) {
+    return check_json(check);
+}
+
+Result<CheckResult> check_from_json(const nlohmann::json& json) {
+    const auto verdict = json.is_object() ? verdict_named(text_of(json, "verdict")) : std::nullopt;
+    CheckResult check;
+    if (verdict)
+        check.name = text_of(json, "name");
+    if (check.name.empty())
+        return fail(ErrorKind::bad_input, "read a result", "it has no name or no verdict");
+    check.verdict = *verdict;
+    check.title = text_of(json, "title");
+    check.reference = text_of(json, "reference");
+    check.summary = text_of(json, "summary");
+    check.reason = text_of(json, "reason");
+    check.known = text_of(json, "known");
+    check.repeat = text_of(json, "repeat");
+    if (const auto seconds = json.find("seconds"); seconds != json.end() && seconds->is_number())
+        check.seconds = seconds->get<double>();
+    if (const auto details = json.find("details"); details != json.end() && details->is_array())
+        for (const auto& line : *details)
+            if (line.is_string())
+                check.details.push_back(line.get<std::string>());
+    if (const auto facts = json.find("facts"); facts != json.end() && facts->is_object())
+        check.facts = *facts;
+    return check;
+}
 
 Json to_json(const Error& error) {
     return {{"kind", nestbed::to_string(error.kind)},

@@ -30,6 +30,11 @@ enum class PuList { omit, include };
 
 [[nodiscard]] nlohmann::ordered_json to_json(const Error& error);
 
+// One of the document's "checks".
+[[nodiscard]] nlohmann::ordered_json to_json(const CheckResult& check);
+// The same back, without its measurements. Errors: bad_input for what to_json() does not write.
+[[nodiscard]] Result<CheckResult> check_from_json(const nlohmann::json& json);
+
 // RFC 3339 in UTC, to the millisecond: "2026-11-22T03:11:04.250Z".
 [[nodiscard]] std::string format_utc(std::chrono::system_clock::time_point time);
 

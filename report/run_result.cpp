@@ -71,6 +71,12 @@ std::string_view to_string(Verdict verdict) {
         return "skipped";
     case Verdict::not_run:
         return "not_run";
+    case Verdict::hang:
+        return "hang";
+    case Verdict::crash:
+        return "crash";
+    case Verdict::not_applicable:
+        return "not_applicable";
     }
     return "unknown";
 }
@@ -85,10 +91,12 @@ Measurement measure(std::string name, std::string unit, std::span<const double> 
     return measurement;
 }
 
+bool is_bad(Verdict verdict) {
+    return verdict != Verdict::pass && verdict != Verdict::skipped && verdict != Verdict::not_applicable;
+}
+
 Outcome outcome_of(std::span<const CheckResult> checks) {
-    const auto spoils = [](const CheckResult& check) {
-        return check.verdict == Verdict::fail || check.verdict == Verdict::not_run;
-    };
+    const auto spoils = [](const CheckResult& check) { return is_bad(check.verdict) && check.known.empty(); };
     return std::any_of(checks.begin(), checks.end(), spoils) ? Outcome::failed : Outcome::passed;
 }
 

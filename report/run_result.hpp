@@ -38,8 +38,11 @@ enum class Outcome { passed, failed, bad_input, host_lacks, cancelled, deadline 
 enum class Verdict {
     pass,
     fail,
-    skipped, // cannot be judged on this host or was not asked for
-    not_run, // was to run, but something before it ended the run
+    skipped,        // cannot be judged on this host or was not asked for
+    not_run,        // was to run, but something before it ended the run
+    hang,           // gave no answer in time
+    crash,          // took its machine down
+    not_applicable, // what it is about is not there; the reason says what
 };
 
 [[nodiscard]] std::string_view to_string(Verdict verdict);
@@ -58,19 +61,24 @@ enum class RawSamples { drop, keep };
                                   std::size_t warmup = 0, RawSamples raw = RawSamples::drop);
 
 struct CheckResult {
-    std::string name;  // stable, for scripts: "ipi.broadcast"
-    std::string title; // for people
+    std::string name;      // stable, for scripts: "ipi.broadcast"
+    std::string title;     // for people
+    std::string reference; // manual and section that it holds the machine to; may be empty
     Verdict verdict = Verdict::not_run;
     double seconds = 0;
     std::string summary;              // one line: what was found
-    std::string reason;               // why it was skipped or not run; empty for the other verdicts
+    std::string reason;               // why it was skipped, not run or not applicable; else empty
+    std::string known;                // why this verdict was expected and counts as held; else empty
     std::vector<std::string> details; // lines, as many as the check thinks useful
     std::string repeat;               // the command line that runs this check alone
     std::vector<Measurement> measurements;
     nlohmann::json facts = nlohmann::json::object(); // whatever else the check knows, by name
 };
 
-// Failed where a check failed or was not run, else passed; skipped checks change nothing.
+// Whether a verdict is one that makes a run fail, unless it was expected.
+[[nodiscard]] bool is_bad(Verdict verdict);
+
+// Failed where a verdict is bad and not known, else passed; skipped checks change nothing.
 [[nodiscard]] Outcome outcome_of(std::span<const CheckResult> checks);
 
 // An empty string is "not known".

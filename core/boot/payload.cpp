@@ -1,5 +1,6 @@
 #include "core/boot/payload.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -14,10 +15,24 @@ tl::unexpected<Error> refuse(std::string why) {
     return fail(ErrorKind::bad_input, "read the payload", std::move(why));
 }
 
+// What stands between the commas.
+std::vector<std::string> words(std::string_view list) {
+    std::vector<std::string> result;
+    while (!list.empty()) {
+        const auto comma = std::min(list.find(','), list.size());
+        if (comma > 0)
+            result.emplace_back(list.substr(0, comma));
+        list.remove_prefix(std::min(comma + 1, list.size()));
+    }
+    return result;
+}
+
 Result<std::vector<PayloadJob>> read_jobs(const ElfImage& image) {
     // The strings are addresses in the image, not in this process: read them as numbers.
     struct RawJob {
-        std::uint64_t name, title, reference, run;
+        std::uint64_t name, title, reference, run, needs;
+        std::uint32_t vcpus, ending;
+        std::uint64_t unused[2];
     };
     static_assert(sizeof(RawJob) == sizeof(wire::JobDescriptor));
     const auto table = image.section(".nestbed.jobs");
@@ -30,9 +45,11 @@ Result<std::vector<PayloadJob>> read_jobs(const ElfImage& image) {
         auto name = image.string_at(raw.name);
         auto title = image.string_at(raw.title);
         auto reference = image.string_at(raw.reference);
-        if (!name || !title || !reference)
+        auto needs = image.string_at(raw.needs);
+        if (!name || !title || !reference || !needs)
             return refuse(fmt::format("job {} has a name outside the image", offset / sizeof(RawJob)));
-        jobs.push_back({std::move(*name), std::move(*title), std::move(*reference)});
+        jobs.push_back({std::move(*name), std::move(*title), std::move(*reference), words(*needs), raw.vcpus,
+                        raw.ending});
     }
     return jobs;
 }

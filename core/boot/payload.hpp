@@ -16,7 +16,10 @@ namespace nestbed::boot {
 struct PayloadJob {
     std::string name;
     std::string title;
-    std::string reference; // manual and section, or empty
+    std::string reference;          // manual and section, or empty
+    std::vector<std::string> needs; // features that the guest must be shown
+    std::uint32_t vcpus = 0;        // that it runs on; 0: any number
+    std::uint32_t ending = 0;       // wire::JobDescriptor::ending
 };
 
 // Views into the image, which must outlive it.

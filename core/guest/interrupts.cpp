@@ -1,18 +1,11 @@
 // Interrupts, NMIs and exceptions, after the stubs of vectors.S.
 #include "core/guest/apic.hpp"
+#include "core/guest/guard.hpp"
 #include "core/guest/runtime.hpp"
 
 namespace nestbed::guest {
 
 namespace {
-
-// As exception_entry pushes it, lowest address first; then what the stub and the processor pushed.
-struct ExceptionFrame {
-    std::uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
-    std::uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;
-    std::uint64_t vector, error_code;
-    std::uint64_t rip, cs, rflags, rsp, ss;
-};
 
 void count_wake(std::uint64_t) {
     ++this_vcpu().wakes;
@@ -23,6 +16,8 @@ void count_nmi() {
 }
 
 void (*nmi_handler)() = &count_nmi;
+
+ExceptionHandler exception_handlers[32];
 
 } // namespace
 
@@ -55,7 +50,16 @@ extern "C" void handle_nmi() {
     nmi_handler();
 }
 
-extern "C" void handle_exception(const ExceptionFrame* frame) {
+void set_exception_handler(std::uint8_t vector, ExceptionHandler handler) {
+    store(exception_handlers[vector % 32], handler);
+}
+
+extern "C" void handle_exception(ExceptionFrame* frame) {
+    if (const auto handler = load(exception_handlers[frame->vector % 32]);
+        handler != nullptr && handler(*frame))
+        return;
+    if (land_in_guard(*frame))
+        return;
     auto& report = this_vcpu().exception;
     if (load(report.state) == 0) { // the first one is the cause, a second only its consequence
         report.vector = frame->vector;

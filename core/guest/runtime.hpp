@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/guest/cpu.hpp"
+#include "core/guest/exception_frame.hpp"
 #include "core/wire/mailbox.hpp"
 #include "core/wire/payload_info.hpp"
 
@@ -42,6 +43,11 @@ void set_interrupt_handler(std::uint8_t vector, InterruptHandler handler);
 void count_spurious_interrupt(std::uint64_t vector);
 void set_nmi_handler(void (*handler)());
 
+// Looks at an exception before anybody else; true where it has dealt with it and the vCPU is to go on with
+// what the frame now says. For all vCPUs; null takes it away.
+using ExceptionHandler = bool (*)(ExceptionFrame& frame);
+void set_exception_handler(std::uint8_t vector, ExceptionHandler handler);
+
 // Halts until `condition` holds. Every interrupt wakes it to look again; whoever makes the condition true
 // must therefore send one, unless it is an interrupt handler of this vCPU itself.
 template<typename Condition>
@@ -76,5 +82,5 @@ void start_other_vcpus();
     extern const ::nestbed::wire::JobDescriptor identifier##_descriptor;                                     \
     [[gnu::section(".nestbed.jobs"),                                                                         \
       gnu::used]] const ::nestbed::wire::JobDescriptor identifier##_descriptor{                              \
-        job_name, job_title, job_reference, &identifier##_job};                                              \
+        job_name, job_title, job_reference, &identifier##_job, "", 0, 0};                                    \
     static void identifier##_job()

@@ -75,7 +75,8 @@ invalid_opcode_entry:
     cmpq $user_done, 16(%rsp)           # the interrupted RIP, above vector and error code
     je user_return
 
-# Exceptions save everything, in the order of guest::ExceptionFrame, and do not return.
+# Exceptions save everything, in the order of guest::ExceptionFrame. The handler may change what it finds there
+# before it returns.
 exception_entry:
     pushq %rax
     pushq %rbx
@@ -93,11 +94,27 @@ exception_entry:
     pushq %r14
     pushq %r15
     movq %rsp, %rdi
+    movq %rsp, %rbx                     # saved above, and kept by the handler
     cld
     andq $-16, %rsp
     call handle_exception
-1:  cli
-    hlt
-    jmp 1b
+    movq %rbx, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %r11
+    popq %r10
+    popq %r9
+    popq %r8
+    popq %rbp
+    popq %rdi
+    popq %rsi
+    popq %rdx
+    popq %rcx
+    popq %rbx
+    popq %rax
+    addq $16, %rsp
+    iretq
 
     .section .note.GNU-stack, "", @progbits

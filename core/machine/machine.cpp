@@ -177,6 +177,10 @@ Status Machine::boot(std::chrono::milliseconds deadline) {
 }
 
 Status Machine::run_job(const JobRequest& request) {
+    return start_job(request).and_then([&] { return await_job(request.deadline); });
+}
+
+Status Machine::start_job(const JobRequest& request) {
     const auto index = _spec.payload->job_index(request.name);
     if (!index)
         return tl::unexpected{index.error()};
@@ -188,8 +192,8 @@ Status Machine::run_job(const JobRequest& request) {
     // A machine that is dead already answers for that.
     if (auto alive = await([] { return true; }, 1s, request.name); !alive)
         return alive;
-    const auto start = Clock::now();
     ++_job;
+    _job_name = request.name;
     _job_first = request.first_vcpu;
     _job_end = request.end_vcpu;
     _header->job.index = *index;
@@ -203,14 +207,18 @@ Status Machine::run_job(const JobRequest& request) {
     for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
         if (auto sent = signal_msi(vcpu, wire::wake_vector); !sent)
             return sent;
+    return {};
+}
 
+Status Machine::await_job(std::chrono::milliseconds deadline) {
+    const auto start = Clock::now();
     const auto all_finished = [&] {
         for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
             if (!finished(vcpu))
                 return false;
         return true;
     };
-    auto done = await(all_finished, request.deadline, fmt::format("run {}", request.name));
+    auto done = await(all_finished, deadline, fmt::format("run {}", _job_name));
     if (!done && done.error().kind == ErrorKind::deadline)
         done.error().found =
             fmt::format("not finished after {:.1f} s by {}", seconds_since(start), unfinished());
@@ -219,10 +227,15 @@ Status Machine::run_job(const JobRequest& request) {
     for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
         if (const auto status = read_shared(_mailboxes[vcpu]->job_status);
             status != static_cast<std::uint64_t>(wire::JobStatus::done))
-            return fail(ErrorKind::check_failed, fmt::format("run {} on vCPU {}", request.name, vcpu),
+            return fail(ErrorKind::check_failed, fmt::format("run {} on vCPU {}", _job_name, vcpu),
                         fmt::format("job status {}, value {:#x}", status,
                                     read_shared(_mailboxes[vcpu]->job_value[0])));
     return {};
+}
+
+Status Machine::await_guest(const std::function<bool()>& condition, std::chrono::milliseconds deadline,
+                            std::string_view what) {
+    return await(condition, deadline, what);
 }
 
 Status Machine::signal_msi(std::uint32_t vcpu, std::uint8_t vector) const {
@@ -284,6 +297,8 @@ void Machine::handle_event(const VcpuEvent& event) {
         break;
     case VcpuEvent::Kind::failed:
     case VcpuEvent::Kind::died:
+        if (!_death)
+            _fatal_exit = event.exit_reason;
         die(event.error);
         break;
     case VcpuEvent::Kind::stopped:

@@ -78,6 +78,18 @@ public:
     // run the job; cancelled. After any of them the machine is of no more use than for diagnose().
     [[nodiscard]] Status run_job(const JobRequest& request);
 
+    // run_job() in two steps, for scripts that do something to the machine in between.
+    [[nodiscard]] Status start_job(const JobRequest& request);
+    [[nodiscard]] Status await_job(std::chrono::milliseconds deadline);
+
+    // Waits for something that the guest writes; looked at whenever the guest rings the doorbell. Errors: as
+    // run_job().
+    [[nodiscard]] Status await_guest(const std::function<bool()>& condition,
+                                     std::chrono::milliseconds deadline, std::string_view what);
+
+    // KVM_EXIT_* of the exit that a vCPU died of, where it was one.
+    [[nodiscard]] std::optional<std::uint32_t> fatal_exit() const noexcept { return _fatal_exit; }
+
     // Fraction of the current job's vCPUs that are done, or of all vCPUs that are online before the first
     // job.
     [[nodiscard]] double progress() const;
@@ -166,6 +178,8 @@ private:
     std::uint32_t _job_end = 0;
     std::uint64_t _ring_tail = 0;
     std::optional<Error> _death;
+    std::optional<std::uint32_t> _fatal_exit;
+    std::string _job_name;
     bool _stopping = false;
     std::vector<PhaseTime> _phases;
     std::unique_ptr<supervise::Readable> _readable;

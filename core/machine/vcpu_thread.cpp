@@ -116,8 +116,8 @@ void* VcpuThread::entry(void* self) {
     return nullptr;
 }
 
-void VcpuThread::say(VcpuEvent::Kind kind, Error error) {
-    _context.events->push({_index, kind, std::move(error)});
+void VcpuThread::say(VcpuEvent::Kind kind, Error error, std::optional<std::uint32_t> exit_reason) {
+    _context.events->push({_index, kind, std::move(error), exit_reason});
 }
 
 void VcpuThread::live() {
@@ -133,7 +133,7 @@ void VcpuThread::live() {
         // A vCPU that died keeps its state until the machine is stopped, for a snapshot that shows all of
         // them.
         if (!ended)
-            say(VcpuEvent::Kind::died, ended.error());
+            say(VcpuEvent::Kind::died, ended.error(), vcpu->shared().exit_reason);
         _context.stop.wait(false);
         if (_context.want_snapshots)
             take_snapshot(*vcpu);

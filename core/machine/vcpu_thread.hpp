@@ -39,6 +39,7 @@ struct VcpuEvent {
     std::uint32_t vcpu = 0;
     Kind kind = Kind::ready;
     Error error;
+    std::optional<std::uint32_t> exit_reason; // KVM_EXIT_* that it died of
 };
 
 // Where the BSP starts. The other vCPUs wait for INIT and SIPI.
@@ -126,7 +127,7 @@ private:
     }
     void take_snapshot(const kvm::Vcpu& vcpu);
     void read_statistics(const kvm::Vcpu& vcpu);
-    void say(VcpuEvent::Kind kind, Error error = {});
+    void say(VcpuEvent::Kind kind, Error error = {}, std::optional<std::uint32_t> exit_reason = {});
 
     VcpuContext& _context;
     std::uint32_t _index = 0;

@@ -10,7 +10,7 @@
 namespace nestbed::wire {
 
 // Of all of core/wire; a payload and a host that differ refuse each other.
-inline constexpr std::uint32_t version = 1;
+inline constexpr std::uint32_t version = 2;
 
 inline constexpr std::uint64_t page_bytes = 4096;
 

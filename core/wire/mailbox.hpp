@@ -81,12 +81,14 @@ struct alignas(64) Mailbox {
 
     alignas(64) std::uint64_t
         kernel_stack; // guest: RSP to return to from ring 3; the offset is used by assembly
+    std::uint64_t guard; // guest: the innermost guest::Guard, 0 for none; the offset is used by assembly
 
     alignas(64) ExceptionReport exception;
 };
 
 static_assert(sizeof(Mailbox) <= page_bytes);
 static_assert(offsetof(Mailbox, kernel_stack) == 320, "used by core/guest/user.S");
+static_assert(offsetof(Mailbox, guard) == 328, "used by core/guest/guard.S");
 static_assert(offsetof(BootBlock, apic_id_limit) == 24, "used by core/guest/entry.S");
 
 } // namespace nestbed::wire

@@ -1,0 +1,89 @@
+#include "nested/conform/catalog.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <fnmatch.h>
+
+namespace nestbed::conform {
+
+namespace {
+
+bool matches(const std::string& pattern, const std::string& name) {
+    return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
+
+// Levenshtein's distance: insertions, deletions and changes of one letter.
+std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        auto diagonal = row[0];
+        row[0] = i + 1;
+        for (std::size_t j = 0; j < b.size(); ++j) {
+            const auto changed = diagonal + (a[i] == b[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
+        }
+    }
+    return row.back();
+}
+
+} // namespace
+
+Result<std::vector<Case>> cases_of(const boot::Payload& payload) {
+    std::vector<Case> cases;
+    for (const auto& job : payload.jobs)
+        cases.push_back({.name = job.name,
+                         .title = job.title,
+                         .reference = job.reference,
+                         .needs = job.needs,
+                         .vcpus = std::max(job.vcpus, 1U),
+                         .ending = static_cast<nested::wire::Ending>(job.ending)});
+    std::ranges::sort(cases, {}, &Case::name);
+    const auto twice = std::ranges::adjacent_find(cases, {}, &Case::name);
+    if (twice != cases.end())
+        return fail(ErrorKind::bad_input, "read the conformance tests",
+                    fmt::format("two are named {}", twice->name));
+    for (const auto& test : cases)
+        if (test.title.empty() || test.reference.empty() || group_of(test.name).empty())
+            return fail(ErrorKind::bad_input, "read the conformance tests",
+                        fmt::format("{} lacks a title, a section or a group", test.name));
+    return cases;
+}
+
+Result<std::vector<Case>> select(std::span<const Case> cases, std::span<const std::string> patterns) {
+    for (const auto& pattern : patterns)
+        if (std::ranges::none_of(cases, [&](const Case& test) { return matches(pattern, test.name); }))
+            return fail(ErrorKind::bad_input, fmt::format("run the tests \"{}\"", pattern),
+                        "no test has such a name",
+                        fmt::format("did you mean {}? `nestbed conform list` has all of them",
+                                    fmt::join(nearest(pattern, cases), ", ")));
+    std::vector<Case> chosen;
+    for (const auto& test : cases)
+        if (patterns.empty() ||
+            std::ranges::any_of(patterns, [&](const auto& pattern) { return matches(pattern, test.name); }))
+            chosen.push_back(test);
+    return chosen;
+}
+
+std::string_view group_of(std::string_view name) {
+    const auto first = name.find('.');
+    const auto last = name.rfind('.');
+    return first == last ? std::string_view{} : name.substr(first + 1, last - first - 1);
+}
+
+std::vector<std::string> nearest(std::string_view name, std::span<const Case> candidates, std::size_t most) {
+    std::vector<std::pair<std::size_t, std::string>> scored;
+    for (const auto& test : candidates)
+        scored.emplace_back(distance(name, test.name), test.name);
+    std::ranges::sort(scored);
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < std::min(most, scored.size()); ++i)
+        names.push_back(scored[i].second);
+    return names;
+}
+
+} // namespace nestbed::conform
