@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "base/units.hpp"
+#include "core/machine/process_limits.hpp"
 #include "topology/bind.hpp"
 
 namespace nestbed::machine {
@@ -61,15 +63,20 @@ void add_chunks(std::vector<Chunk>& chunks, std::byte* start, std::uint64_t byte
         chunks.push_back({start + offset, std::min(step, bytes - offset), pus, {}});
 }
 
-Status prefault_all(std::vector<Chunk>& chunks, std::size_t page) {
+Status prefault_all(std::vector<Chunk>& chunks, std::size_t page, std::size_t vcpus) {
     const auto work = [page](Chunk& chunk) {
         chunk.status = topology::pin_this_thread(chunk.pus).and_then(
             [&] { return topology::prefault(chunk.start, chunk.bytes, page); });
     };
     std::vector<std::jthread> threads;
     threads.reserve(chunks.size());
-    for (auto& chunk : chunks)
-        threads.emplace_back(work, std::ref(chunk));
+    try {
+        for (auto& chunk : chunks)
+            threads.emplace_back(work, std::ref(chunk));
+    } catch (const std::system_error& error) {
+        return tl::unexpected{thread_refused("start a thread that prefaults guest memory",
+                                             error.code().value(), threads_needed(vcpus), threads_allowed())};
+    }
     threads.clear(); // joins
     for (const auto& chunk : chunks)
         if (!chunk.status)
@@ -112,7 +119,7 @@ Result<GuestMemory> GuestMemory::allocate(const topology::Plan& plan) {
                 return tl::unexpected{bound.error()};
         add_chunks(chunks, host, range.bytes, page, pus_of_node(plan, range.virtual_node));
     }
-    if (auto present = prefault_all(chunks, page); !present)
+    if (auto present = prefault_all(chunks, page, plan.vcpus.size()); !present)
         return tl::unexpected{present.error()};
     return memory;
 }

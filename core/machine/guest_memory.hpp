@@ -20,7 +20,7 @@ public:
     GuestMemory() = default;
 
     // Maps, binds and prefaults all RAM of the plan, each virtual node by threads of its own on the PUs of
-    // its vCPUs. Errors: host_lacks when the kernel has no memory or no huge pages to give.
+    // its vCPUs. Errors: host_lacks when the kernel has no memory, no huge pages or no threads to give.
     [[nodiscard]] static Result<GuestMemory> allocate(const topology::Plan& plan);
 
     GuestMemory(GuestMemory&&) noexcept = default;

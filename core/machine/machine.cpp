@@ -5,7 +5,6 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include "base/units.hpp"
 #include "core/boot/initial_memory.hpp"
@@ -13,7 +12,6 @@
 #include "core/machine/guest_text.hpp"
 #include "core/machine/process_limits.hpp"
 #include "core/machine/vm_setup.hpp"
-#include "core/wire/ring.hpp"
 
 namespace nestbed::machine {
 
@@ -41,9 +39,10 @@ Status write(const GuestMemory& memory, const boot::Bytes& piece) {
     return {};
 }
 
-// The guest writes these at any time, so they are read once, atomically.
-std::uint64_t read_shared(const std::uint64_t& value) {
-    return __atomic_load_n(&value, __ATOMIC_ACQUIRE);
+// For an error: who has not finished.
+std::string missing_text(const GuestLink& guest) {
+    const auto missing = guest.unfinished();
+    return missing.empty() ? "none (but nobody rang the doorbell)" : vcpu_list(missing);
 }
 
 } // namespace
@@ -126,10 +125,7 @@ Status Machine::load_payload() {
     for (const auto& piece : initial.pieces)
         if (auto written = write(_memory, piece); !written)
             return written;
-    for (const auto block : _placement.blocks)
-        _mailboxes.push_back(_memory.object<wire::Mailbox>(block + wire::percpu_mailbox));
-    _header = _memory.object<wire::Header>(_placement.header.address);
-    _boot_block = _memory.object<wire::BootBlock>(wire::boot_block_gpa);
+    _guest = GuestLink{_memory, _placement};
     _context.bsp = {.entry = payload.entry64, .cr3 = initial.cr3};
     return {};
 }
@@ -163,15 +159,14 @@ Status Machine::start_threads(const kvm::Kvm& kvm) {
 
 Status Machine::boot(std::chrono::milliseconds deadline) {
     const auto start = Clock::now();
-    _header->tsc_khz = _threads[0]->tsc_khz();
+    header().tsc_khz = tsc_khz();
     _context.started = 1;
     _context.started.notify_all();
-    auto online = await([&] { return read_shared(_header->online) >= vcpus(); }, deadline,
+    auto online = await([&] { return _guest.online() == vcpus(); }, deadline,
                         fmt::format("bring {} vCPUs online", vcpus()));
     if (!online && online.error().kind == ErrorKind::deadline)
-        online.error().found = fmt::format("{} online after {:.1f} s, not heard of: {}",
-                                           std::min<std::uint64_t>(read_shared(_header->online), vcpus()),
-                                           seconds_since(start), unfinished());
+        online.error().found = fmt::format("{} online after {:.1f} s, not heard of: {}", _guest.online(),
+                                           seconds_since(start), missing_text(_guest));
     _phases.push_back({"boot", seconds_since(start)});
     return online;
 }
@@ -192,19 +187,9 @@ Status Machine::start_job(const JobRequest& request) {
     // A machine that is dead already answers for that.
     if (auto alive = await([] { return true; }, 1s, request.name); !alive)
         return alive;
-    ++_job;
     _job_name = request.name;
-    _job_first = request.first_vcpu;
-    _job_end = request.end_vcpu;
-    _header->job.index = *index;
-    std::copy(request.arguments.begin(), request.arguments.end(), std::begin(_header->job.arguments));
-    __atomic_store_n(&_header->pending, std::uint64_t{_job_end - _job_first}, __ATOMIC_RELEASE);
-    // By the host, since another vCPU's interrupts may reach a vCPU before it has begun with the job itself.
-    for (auto* const mailbox : _mailboxes)
-        std::fill(std::begin(mailbox->job_value), std::end(mailbox->job_value), 0);
-    for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
-        __atomic_store_n(&_mailboxes[vcpu]->job, _job, __ATOMIC_RELEASE);
-    for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
+    _guest.give_job(*index, request.arguments, request.first_vcpu, request.end_vcpu);
+    for (auto vcpu = request.first_vcpu; vcpu < request.end_vcpu; ++vcpu)
         if (auto sent = signal_msi(vcpu, wire::wake_vector); !sent)
             return sent;
     return {};
@@ -212,25 +197,11 @@ Status Machine::start_job(const JobRequest& request) {
 
 Status Machine::await_job(std::chrono::milliseconds deadline) {
     const auto start = Clock::now();
-    const auto all_finished = [&] {
-        for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
-            if (!finished(vcpu))
-                return false;
-        return true;
-    };
-    auto done = await(all_finished, deadline, fmt::format("run {}", _job_name));
+    auto done = await([&] { return _guest.all_finished(); }, deadline, fmt::format("run {}", _job_name));
     if (!done && done.error().kind == ErrorKind::deadline)
         done.error().found =
-            fmt::format("not finished after {:.1f} s by {}", seconds_since(start), unfinished());
-    if (!done)
-        return done;
-    for (auto vcpu = _job_first; vcpu < _job_end; ++vcpu)
-        if (const auto status = read_shared(_mailboxes[vcpu]->job_status);
-            status != static_cast<std::uint64_t>(wire::JobStatus::done))
-            return fail(ErrorKind::check_failed, fmt::format("run {} on vCPU {}", _job_name, vcpu),
-                        fmt::format("job status {}, value {:#x}", status,
-                                    read_shared(_mailboxes[vcpu]->job_value[0])));
-    return {};
+            fmt::format("not finished after {:.1f} s by {}", seconds_since(start), missing_text(_guest));
+    return done.and_then([&] { return _guest.outcome(_job_name); });
 }
 
 Status Machine::await_guest(const std::function<bool()>& condition, std::chrono::milliseconds deadline,
@@ -240,32 +211,6 @@ Status Machine::await_guest(const std::function<bool()>& condition, std::chrono:
 
 Status Machine::signal_msi(std::uint32_t vcpu, std::uint8_t vector) const {
     return _vm.signal_msi(_spec.plan.vcpus[vcpu].apic_id, vector);
-}
-
-bool Machine::finished(std::uint32_t vcpu) const {
-    if (_job == 0)
-        return read_shared(_mailboxes[vcpu]->tsc_online) != 0;
-    return read_shared(_mailboxes[vcpu]->jobs_done) == _job;
-}
-
-double Machine::progress() const {
-    const auto first = _job == 0 ? 0U : _job_first;
-    const auto end = _job == 0 ? vcpus() : _job_end;
-    if (_header == nullptr || end == first)
-        return 0;
-    std::uint32_t done = 0;
-    for (auto vcpu = first; vcpu < end; ++vcpu)
-        done += finished(vcpu) ? 1U : 0U;
-    return static_cast<double>(done) / (end - first);
-}
-
-std::string Machine::unfinished() const {
-    std::vector<std::uint32_t> missing;
-    const auto end = _job == 0 ? vcpus() : _job_end;
-    for (auto vcpu = _job == 0 ? 0U : _job_first; vcpu < end; ++vcpu)
-        if (!finished(vcpu))
-            missing.push_back(vcpu);
-    return missing.empty() ? "none (but nobody rang the doorbell)" : vcpu_list(missing);
 }
 
 Status Machine::await(const std::function<bool()>& condition, std::chrono::milliseconds deadline,
@@ -284,8 +229,8 @@ void Machine::pump() {
         [[maybe_unused]] const bool ready = _readable->wait_until(supervise::Deadline::max());
         for (const auto& event : _events.take_all())
             handle_event(event);
-        if (_header != nullptr)
-            look_at_guest();
+        if (auto death = _guest.look())
+            die(std::move(*death));
         _supervisor.change();
     }
 }
@@ -303,39 +248,6 @@ void Machine::handle_event(const VcpuEvent& event) {
         break;
     case VcpuEvent::Kind::stopped:
         break;
-    }
-}
-
-void Machine::look_at_guest() {
-    read_ring();
-    const auto lost = __atomic_load_n(&_boot_block->lost_apic_id, __ATOMIC_ACQUIRE);
-    if (lost != 0)
-        die({ErrorKind::check_failed,
-             "bring vCPUs online",
-             fmt::format("a vCPU came up with APIC id {}, which none was given", lost - 1),
-             {}});
-    for (std::uint32_t vcpu = 0; vcpu < _mailboxes.size(); ++vcpu)
-        if (read_shared(_mailboxes[vcpu]->exception.state) != 0)
-            die({ErrorKind::check_failed,
-                 fmt::format("run vCPU {}", vcpu),
-                 describe_exception(_mailboxes[vcpu]->exception),
-                 {}});
-}
-
-void Machine::read_ring() {
-    auto* const ring = _memory.object<wire::Ring>(_placement.ring.address);
-    // At most one ring per look, whatever the guest writes meanwhile.
-    for (std::uint32_t i = 0; i < wire::ring_slots; ++i) {
-        const auto& slot = ring->slots[_ring_tail % wire::ring_slots];
-        if (read_shared(slot.ready) != _ring_tail + 1)
-            break;
-        const auto copy = slot; // the guest may go on writing into it
-        ++_ring_tail;
-        __atomic_store_n(&ring->tail, _ring_tail, __ATOMIC_RELEASE);
-        const auto text = record_text(copy);
-        spdlog::debug("guest vCPU {}: {}", std::uint32_t{copy.vcpu}, text);
-        if (on_log)
-            on_log(copy.vcpu, text);
     }
 }
 
@@ -371,47 +283,20 @@ Status Machine::stop() {
 }
 
 std::vector<std::string> Machine::diagnose() {
-    // Asked before the stop, which would finish some of them.
-    std::vector<std::uint32_t> suspects;
-    for (std::uint32_t vcpu = 0; vcpu < vcpus() && _header != nullptr; ++vcpu)
-        if (read_shared(_mailboxes[vcpu]->exception.state) != 0 ||
-            ((_job == 0 || (vcpu >= _job_first && vcpu < _job_end)) && !finished(vcpu)))
-            suspects.push_back(vcpu);
+    const auto suspects = _guest.suspects(); // asked before the stop, which would finish some of them
     _context.want_snapshots = true;
     if (auto stopped = stop(); !stopped)
         return {stopped.error().message()};
-    std::vector<std::string> lines;
-    constexpr std::size_t most = 8;
-    for (std::size_t i = 0; i < std::min(suspects.size(), most); ++i) {
-        const auto vcpu = suspects[i];
-        if (const auto& snapshot = _threads[vcpu]->snapshot())
-            for (auto& line : describe_snapshot(vcpu, _spec.plan.vcpus[vcpu].apic_id, *snapshot))
-                lines.push_back(std::move(line));
-        if (read_shared(_mailboxes[vcpu]->exception.state) != 0)
-            lines.push_back(
-                fmt::format("vCPU {}: {}", vcpu, describe_exception(_mailboxes[vcpu]->exception)));
-    }
-    if (suspects.size() > most)
-        lines.push_back(fmt::format("and {} more: {}", suspects.size() - most, vcpu_list(suspects)));
+    if (suspects.empty() && !_death)
+        return {};
+    auto lines = describe_suspects(suspects, _spec.plan, _threads, _guest);
+    for (auto& line : describe_log(_guest))
+        lines.push_back(std::move(line));
     return lines;
 }
 
 Result<topology::Observation> Machine::observe() const {
-    topology::Observation observation;
-    for (std::uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
-        auto thread = topology::observe_thread(vcpu, _threads[vcpu]->tid());
-        if (!thread)
-            return tl::unexpected{thread.error()};
-        observation.threads.push_back(std::move(*thread));
-    }
-    for (const auto& region : _memory.regions()) {
-        auto pages = topology::observe_memory(region.range.virtual_node, region.host, region.range.bytes,
-                                              topology::bytes_of(_spec.plan.page_size));
-        if (!pages)
-            return tl::unexpected{pages.error()};
-        observation.memory.push_back(std::move(*pages));
-    }
-    return observation;
+    return machine::observe(_threads, _memory, _spec.plan.page_size);
 }
 
 std::vector<std::string> Machine::cpuid_changes() const {
@@ -426,20 +311,8 @@ std::vector<std::string> Machine::refused_msrs() const {
     return grouped_by_vcpu(_threads, [](const VcpuThread& thread) { return thread.refused_msrs(); });
 }
 
-Machine::Statistics Machine::statistics() const {
-    Statistics statistics;
-    if (!_context.statistics)
-        return statistics;
-    statistics.entries = _context.statistics->entries;
-    for (const auto& thread : _threads)
-        statistics.vcpus.push_back(thread->statistics());
-    if (const auto fd = _vm.stats_fd()) {
-        if (const auto layout = kvm::read_statistics_layout(fd->get())) {
-            statistics.vm_entries = layout->entries;
-            statistics.vm = kvm::read_statistics(fd->get(), *layout).value_or(std::vector<std::uint64_t>{});
-        }
-    }
-    return statistics;
+MachineStatistics Machine::statistics() const {
+    return statistics_of(_vm, _context.statistics, _threads);
 }
 
 } // namespace nestbed::machine

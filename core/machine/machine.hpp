@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -19,7 +20,9 @@
 #include "core/device/port_bus.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/kvm/vm.hpp"
+#include "core/machine/guest_link.hpp"
 #include "core/machine/guest_memory.hpp"
+#include "core/machine/inspection.hpp"
 #include "core/machine/vcpu_thread.hpp"
 #include "core/supervise/event_queue.hpp"
 #include "core/supervise/supervisor.hpp"
@@ -92,9 +95,10 @@ public:
 
     // Fraction of the current job's vCPUs that are done, or of all vCPUs that are online before the first
     // job.
-    [[nodiscard]] double progress() const;
+    [[nodiscard]] double progress() const { return _guest.progress(); }
 
-    // Stops all vCPUs and describes those that matter, a line each: registers, mp_state, last exits.
+    // Stops all vCPUs and describes those that matter, a line each: registers, mp_state, last exits; then the
+    // last lines that the guest logged. Nothing where all is well.
     [[nodiscard]] std::vector<std::string> diagnose();
 
     // Stops and joins all vCPU threads; may be called again. Afterwards statistics() is valid. Errors:
@@ -113,8 +117,10 @@ public:
     [[nodiscard]] Status signal_msi(std::uint32_t vcpu, std::uint8_t vector) const;
 
     // Shared with the guest, which may change any of it at any time: read each value once, trust none.
-    [[nodiscard]] wire::Header& header() const noexcept { return *_header; }
-    [[nodiscard]] wire::Mailbox& mailbox(std::uint32_t vcpu) const noexcept { return *_mailboxes[vcpu]; }
+    [[nodiscard]] wire::Header& header() const noexcept { return _guest.header(); }
+    [[nodiscard]] wire::Mailbox& mailbox(std::uint32_t vcpu) const noexcept { return _guest.mailbox(vcpu); }
+    // The last lines that the guest logged; see GuestLink.
+    [[nodiscard]] const std::deque<std::string>& last_lines() const noexcept { return _guest.last_lines(); }
 
     // Where threads and pages really are. Errors: check_failed when a thread is gone.
     [[nodiscard]] Result<topology::Observation> observe() const;
@@ -126,17 +132,7 @@ public:
     // MSRs that KVM would not set, with the vCPUs.
     [[nodiscard]] std::vector<std::string> refused_msrs() const;
 
-    struct Statistics {
-        std::vector<kvm::StatisticDescription> entries;
-        std::vector<std::vector<std::uint64_t>>
-            vcpus; // raw words per vCPU; empty where they could not be read
-        std::vector<kvm::StatisticDescription> vm_entries;
-        std::vector<std::uint64_t> vm;
-    };
-    [[nodiscard]] Statistics statistics() const;
-
-    // Called with each line that the guest logs.
-    std::function<void(std::uint32_t vcpu, std::string text)> on_log;
+    [[nodiscard]] MachineStatistics statistics() const;
 
 private:
     Machine(kvm::Vm vm, MachineSpec spec, supervise::Supervisor& supervisor);
@@ -149,11 +145,7 @@ private:
                                std::string_view what);
     void pump();
     void handle_event(const VcpuEvent& event);
-    void look_at_guest();
-    void read_ring();
     void die(Error error);
-    [[nodiscard]] std::string unfinished() const;
-    [[nodiscard]] bool finished(std::uint32_t vcpu) const;
 
     MachineSpec _spec;
     supervise::Supervisor& _supervisor;
@@ -167,16 +159,9 @@ private:
     VcpuContext _context;
     std::vector<std::unique_ptr<VcpuThread>> _threads;
 
-    wire::Header* _header = nullptr;
-    wire::BootBlock* _boot_block = nullptr;
-    std::vector<wire::Mailbox*> _mailboxes;
-
     // Control thread only.
+    GuestLink _guest;
     std::uint32_t _ready = 0;
-    std::uint64_t _job = 0; // sequence number of the current job
-    std::uint32_t _job_first = 0;
-    std::uint32_t _job_end = 0;
-    std::uint64_t _ring_tail = 0;
     std::optional<Error> _death;
     std::optional<std::uint32_t> _fatal_exit;
     std::string _job_name;

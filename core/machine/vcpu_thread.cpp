@@ -16,6 +16,7 @@
 #include "core/cpu/cpuid.hpp"
 #include "core/cpu/difference.hpp"
 #include "core/machine/exit_text.hpp"
+#include "core/machine/process_limits.hpp"
 #include "core/wire/layout.hpp"
 #include "topology/bind.hpp"
 
@@ -81,11 +82,12 @@ Status VcpuThread::start() {
     ::pthread_attr_setstacksize(&attributes, stack_bytes);
     const int error = ::pthread_create(&_thread, &attributes, &VcpuThread::entry, this);
     ::pthread_attr_destroy(&attributes);
-    if (error != 0)
-        return fail(ErrorKind::host_lacks, fmt::format("start the thread of vCPU {}", _index),
-                    errno_text(error),
-                    "raise the limits that `nestbed check` names (ulimit -u, kernel.threads-max, the "
-                    "cgroup's pids.max)");
+    if (error != 0) {
+        const auto vcpus = _context.plan->vcpus.size();
+        return tl::unexpected{
+            thread_refused(fmt::format("start the threads of {} vCPUs, that of vCPU {}", vcpus, _index),
+                           error, threads_needed(vcpus), threads_allowed())};
+    }
     _joinable = true;
     return {};
 }

@@ -1,5 +1,7 @@
 #include "core/kvm/ioctl.hpp"
 
+#include <cerrno>
+
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -9,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "base/fd.hpp"
+#include "tests/support/fake_ioctl.hpp"
 
 namespace nestbed::kvm {
 namespace {
@@ -39,6 +42,15 @@ TEST(Ioctl, SuccessFillsTheArgument) {
     ASSERT_TRUE(answer) << answer.error().message();
     EXPECT_EQ(*answer, 0);
     EXPECT_EQ(waiting, 3);
+}
+
+TEST(Ioctl, AnInterruptedCallIsMadeAgain) {
+    int calls = 0;
+    const test::FakeIoctl fake{[&](int, unsigned long, unsigned long) { return ++calls < 4 ? -EINTR : 42; }};
+    const auto answer = call(0, KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ", 0UL);
+    ASSERT_TRUE(answer) << answer.error().message();
+    EXPECT_EQ(*answer, 42);
+    EXPECT_EQ(calls, 4);
 }
 
 } // namespace

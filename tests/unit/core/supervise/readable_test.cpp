@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <boost/fiber/fiber.hpp>
+#include <boost/fiber/future.hpp>
 #include <boost/fiber/operations.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -66,6 +67,27 @@ TEST_F(ReadableTest, SeesEachEventOnce) {
         drain();
         EXPECT_FALSE(readable->wait_until(Clock::now() + 2ms));
     }
+}
+
+TEST_F(ReadableTest, TellsOfAnEventOnceEvenWhereNobodyDrainsIt) {
+    auto readable = Readable::watch(event.get());
+    ASSERT_TRUE(readable);
+    signal();
+    EXPECT_TRUE(readable->wait_until(far()));
+    EXPECT_FALSE(readable->wait_until(Clock::now() + 2ms)) << "edge-triggered";
+    signal();
+    EXPECT_TRUE(readable->wait_until(far()));
+}
+
+TEST_F(ReadableTest, AFiberMayBeWokenByAnotherThread) {
+    boost::fibers::promise<int> promise;
+    auto future = promise.get_future();
+    const std::jthread other{[&] {
+        std::this_thread::sleep_for(10ms);
+        promise.set_value(7);
+    }};
+    ASSERT_EQ(future.wait_for(50s), boost::fibers::future_status::ready);
+    EXPECT_EQ(future.get(), 7);
 }
 
 TEST_F(ReadableTest, AnotherThreadWakesIt) {

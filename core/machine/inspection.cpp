@@ -1,0 +1,76 @@
+#include "core/machine/inspection.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/machine/guest_text.hpp"
+
+namespace nestbed::machine {
+
+Result<topology::Observation> observe(const VcpuThreads& threads, const GuestMemory& memory,
+                                      topology::PageSize page_size) {
+    topology::Observation observation;
+    for (std::uint32_t vcpu = 0; vcpu < threads.size(); ++vcpu) {
+        auto thread = topology::observe_thread(vcpu, threads[vcpu]->tid());
+        if (!thread)
+            return tl::unexpected{thread.error()};
+        observation.threads.push_back(std::move(*thread));
+    }
+    for (const auto& region : memory.regions()) {
+        auto pages = topology::observe_memory(region.range.virtual_node, region.host, region.range.bytes,
+                                              topology::bytes_of(page_size));
+        if (!pages)
+            return tl::unexpected{pages.error()};
+        observation.memory.push_back(std::move(*pages));
+    }
+    return observation;
+}
+
+MachineStatistics statistics_of(const kvm::Vm& vm, const std::optional<kvm::StatisticsLayout>& layout,
+                                const VcpuThreads& threads) {
+    MachineStatistics statistics;
+    if (!layout)
+        return statistics;
+    statistics.entries = layout->entries;
+    for (const auto& thread : threads)
+        statistics.vcpus.push_back(thread->statistics());
+    if (const auto fd = vm.stats_fd()) {
+        if (const auto vm_layout = kvm::read_statistics_layout(fd->get())) {
+            statistics.vm_entries = vm_layout->entries;
+            statistics.vm =
+                kvm::read_statistics(fd->get(), *vm_layout).value_or(std::vector<std::uint64_t>{});
+        }
+    }
+    return statistics;
+}
+
+std::vector<std::string> describe_suspects(const std::vector<std::uint32_t>& suspects,
+                                           const topology::Plan& plan, const VcpuThreads& threads,
+                                           const GuestLink& guest) {
+    std::vector<std::string> lines;
+    constexpr std::size_t most = 8;
+    for (std::size_t i = 0; i < std::min(suspects.size(), most); ++i) {
+        const auto vcpu = suspects[i];
+        if (const auto& snapshot = threads[vcpu]->snapshot())
+            for (auto& line : describe_snapshot(vcpu, plan.vcpus[vcpu].apic_id, *snapshot))
+                lines.push_back(std::move(line));
+        if (const auto report = guest.exception(vcpu))
+            lines.push_back(fmt::format("vCPU {}: {}", vcpu, describe_exception(*report)));
+    }
+    if (suspects.size() > most)
+        lines.push_back(fmt::format("and {} more: {}", suspects.size() - most, vcpu_list(suspects)));
+    return lines;
+}
+
+std::vector<std::string> describe_log(const GuestLink& guest) {
+    std::vector<std::string> lines;
+    for (const auto& line : guest.last_lines())
+        lines.push_back("logged by " + line);
+    if (const auto dropped = guest.dropped_lines(); dropped != 0)
+        lines.push_back(fmt::format("and {} lines that found no room in the ring", dropped));
+    return lines;
+}
+
+} // namespace nestbed::machine
