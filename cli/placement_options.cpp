@@ -28,8 +28,8 @@ void PlacementOptions::add_to(CLI::App& command) {
         ->capture_default_str();
 }
 
-Result<PlacementOptions::Values> PlacementOptions::read() const {
-    Values values;
+Result<stress::MachineRequest> PlacementOptions::read() const {
+    stress::MachineRequest values;
     values.all_vcpus = vcpus == "max";
     if (!vcpus.empty() && !values.all_vcpus) {
         const auto count = parse_count(vcpus, "--vcpus", most_vcpus);

@@ -1,14 +1,12 @@
 // The options by which every command that makes a plan is told which.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
 
 #include "base/error.hpp"
-#include "topology/plan.hpp"
+#include "stress/setup.hpp"
 
 namespace nestbed::cli {
 
@@ -22,16 +20,8 @@ struct PlacementOptions {
 
     void add_to(CLI::App& command);
 
-    struct Values {
-        std::optional<std::uint32_t> vcpus; // empty: not given
-        bool all_vcpus = false;             // "max"
-        std::optional<std::uint64_t> memory_bytes;
-        topology::Policy policy = topology::Policy::numa;
-        topology::PageSize page_size = topology::PageSize::base;
-        std::optional<topology::Shape> shape;
-    };
     // Errors: bad_input.
-    [[nodiscard]] Result<Values> read() const;
+    [[nodiscard]] Result<stress::MachineRequest> read() const;
 };
 
 } // namespace nestbed::cli

@@ -1,15 +1,16 @@
 #include "cli/plan_command.hpp"
 
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 
 #include "cli/output.hpp"
 #include "cli/placement_options.hpp"
-#include "core/boot/placement.hpp"
 #include "report/json.hpp"
 #include "report/json_file.hpp"
 #include "report/text.hpp"
-#include "stress/validate.hpp"
+#include "stress/setup.hpp"
 
 namespace nestbed::cli {
 
@@ -32,16 +33,8 @@ Result<std::string> make_plan(const PlanOptions& options) {
     const auto host = topology::discover(options.host);
     if (!host)
         return tl::unexpected{host.error()};
-    const auto vcpus = values->vcpus.value_or(
-        values->shape ? static_cast<std::uint32_t>(topology::vcpu_count(*values->shape))
-                      : stress::default_vcpus);
-    const auto plan =
-        topology::plan({.vcpus = vcpus,
-                        .memory_bytes = values->memory_bytes.value_or(boot::default_memory_bytes(vcpus)),
-                        .policy = values->policy,
-                        .page_size = values->page_size,
-                        .shape = values->shape},
-                       *host);
+    constexpr auto no_limit = std::numeric_limits<std::uint32_t>::max();
+    const auto plan = topology::plan(stress::plan_request(*values, no_limit), *host);
     if (!plan)
         return tl::unexpected{plan.error()};
     if (options.json)

@@ -87,16 +87,9 @@ std::string conclusion(const report::RunResult& run, const std::string& document
                        report::to_string(run.outcome), passed, failed, other, run.duration_s, document);
 }
 
-stress::ValidateRequest to_request(const ValidateOptions& options, const PlacementOptions::Values& values) {
-    stress::ValidateRequest request{.vcpus = values.vcpus,
-                                    .all_vcpus = values.all_vcpus,
-                                    .memory_bytes = values.memory_bytes,
-                                    .policy = values.policy,
-                                    .page_size = values.page_size,
-                                    .shape = values.shape,
-                                    .only = options.only,
-                                    .timeout = {},
-                                    .seed = options.seed};
+stress::ValidateRequest to_request(const ValidateOptions& options, const stress::MachineRequest& machine) {
+    stress::ValidateRequest request{
+        .machine = machine, .only = options.only, .timeout = {}, .seed = options.seed};
     if (options.timeout_s > 0)
         request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
     return request;

@@ -1,20 +1,15 @@
 #include "stress/validate.hpp"
 
 #include <algorithm>
-#include <filesystem>
-#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <fnmatch.h>
 
 #include "base/units.hpp"
-#include "core/boot/placement.hpp"
-#include "core/machine/machine.hpp"
 #include "report/host_facts.hpp"
 #include "stress/checks.hpp"
-#include "stress/payload.hpp"
+#include "stress/footprint.hpp"
+#include "stress/selection.hpp"
 
 namespace nestbed::stress {
 
@@ -23,7 +18,6 @@ namespace {
 using namespace std::chrono_literals;
 using supervise::Clock;
 
-constexpr std::string_view teardown_name = "machine.teardown";
 constexpr std::string_view teardown_title = "Every thread and descriptor of the machine is gone after it";
 
 // A machine that dies in one check is replaced for the next; a host on which they keep dying is not worth the
@@ -34,32 +28,32 @@ double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::size_t entries_of(const char* directory) {
-    std::error_code error;
-    const std::filesystem::directory_iterator entries{directory, error};
-    return error ? 0 : static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
+report::KvmStatistics to_report(const machine::Machine::Statistics& read) {
+    report::KvmStatistics kept;
+    for (const auto& entry : read.entries) {
+        auto& column = kept.vcpu[entry.name];
+        column.unit = entry.unit;
+        for (const auto& words : read.vcpus)
+            column.values.push_back(kvm::value_of(entry, words));
+    }
+    for (const auto& entry : read.vm_entries)
+        kept.vm[entry.name] = {entry.unit, kvm::value_of(entry, read.vm)};
+    return kept;
 }
 
-struct Footprint {
-    std::size_t threads = entries_of("/proc/self/task");
-    std::size_t descriptors = entries_of("/proc/self/fd");
-};
-
-bool selected(const std::vector<std::string>& patterns, std::string_view name) {
-    return patterns.empty() || std::ranges::any_of(patterns, [&](const std::string& pattern) {
-               return ::fnmatch(pattern.c_str(), std::string{name}.c_str(), 0) == 0;
-           });
-}
-
-Status check_patterns(const std::vector<std::string>& patterns) {
-    std::vector<std::string_view> names{teardown_name};
-    for (const auto& check : all_checks())
-        names.push_back(check.name);
-    for (const auto& pattern : patterns)
-        if (std::ranges::none_of(names, [&](std::string_view name) { return selected({pattern}, name); }))
-            return fail(ErrorKind::bad_input, fmt::format("run the checks \"{}\"", pattern),
-                        "no check has such a name", fmt::format("there are: {}", fmt::join(names, ", ")));
-    return {};
+std::string repeat_command(const ValidateRequest& request, std::string_view check,
+                           const report::MachineFacts* machine) {
+    const auto& asked = request.machine;
+    auto command = fmt::format("nestbed validate --only {} --policy {} --seed {}", check,
+                               topology::to_string(asked.policy), request.seed);
+    if (machine != nullptr)
+        command += fmt::format(" --vcpus {} --memory {}M", machine->vcpus,
+                               round_up(machine->memory_bytes, MiB) / MiB);
+    if (asked.shape)
+        command += fmt::format(" --topology {}", topology::format_shape(*asked.shape));
+    if (asked.page_size != topology::PageSize::base)
+        command += fmt::format(" --hugepages {}", topology::to_string(asked.page_size));
+    return command;
 }
 
 // One run, step by step. Every step that fails leaves its Error in the result and ends the run.
@@ -88,48 +82,23 @@ private:
     Status prepare() {
         if (auto known = check_patterns(_request.only); !known)
             return known;
+        auto seen = look_at_host();
         // What is known of the host is worth having even where the rest fails.
-        auto host = topology::discover("auto");
-        auto kvm = kvm::Kvm::open();
-        _result.host = report::gather_host_facts(host ? &*host : nullptr, kvm ? &*kvm : nullptr);
-        if (!host)
-            return tl::unexpected{host.error()};
-        if (!kvm)
-            return tl::unexpected{kvm.error()};
-        _kvm.emplace(std::move(*kvm));
+        _result.host =
+            report::gather_host_facts(seen.host ? &*seen.host : nullptr, seen.kvm ? &*seen.kvm : nullptr);
         phase("discover");
-
-        auto payload = embedded_payload();
-        if (!payload)
-            return tl::unexpected{payload.error()};
-        _payload = std::move(*payload);
-        const auto vcpus = choose_vcpus();
-        auto plan =
-            topology::plan({.vcpus = vcpus,
-                            .memory_bytes = _request.memory_bytes.value_or(boot::default_memory_bytes(vcpus)),
-                            .policy = _request.policy,
-                            .page_size = _request.page_size,
-                            .shape = _request.shape},
-                           *host);
-        if (!plan)
-            return tl::unexpected{plan.error()};
+        auto setup = set_up(_request.machine, std::move(seen));
+        if (!setup)
+            return tl::unexpected{setup.error()};
+        _setup.emplace(std::move(*setup));
         phase("plan");
-        _result.machine = report::MachineFacts{vcpus, plan->shape, plan->memory_bytes(), plan->page_size};
-        _result.plan = std::move(*plan);
+        const auto& plan = _setup->plan;
+        _result.machine = report::MachineFacts{static_cast<std::uint32_t>(plan.vcpus.size()), plan.shape,
+                                               plan.memory_bytes(), plan.page_size};
+        _result.plan = plan;
         if (_observer.planned)
             _observer.planned(_result);
         return {};
-    }
-
-    [[nodiscard]] std::uint32_t choose_vcpus() const {
-        const auto most = static_cast<std::uint32_t>(_kvm->check_extension(KVM_CAP_MAX_VCPUS));
-        if (_request.all_vcpus)
-            return most;
-        if (_request.vcpus)
-            return *_request.vcpus;
-        if (_request.shape)
-            return static_cast<std::uint32_t>(topology::vcpu_count(*_request.shape));
-        return std::min(default_vcpus, most);
     }
 
     void run_checks() {
@@ -201,10 +170,13 @@ private:
         if (_machine)
             return {};
         ++_machines;
-        if (!_before)
-            _before.emplace();
-        auto machine = machine::Machine::create(
-            *_kvm, {.plan = *_result.plan, .payload = &_payload, .nested = true}, _supervisor);
+        if (!_before) {
+            const auto before = footprint();
+            if (!before)
+                return tl::unexpected{before.error()};
+            _before = *before;
+        }
+        auto machine = create_machine(*_setup, _supervisor);
         if (!machine)
             return tl::unexpected{machine.error()};
         _machine = std::move(*machine);
@@ -221,41 +193,31 @@ private:
         auto result = blank(teardown_name, teardown_title);
         const auto stopped = _machine ? _machine->stop() : Status{};
         if (_machine)
-            keep_statistics();
+            _result.kvm_stats = to_report(_machine->statistics());
         _machine.reset();
         if (!selected(_request.only, teardown_name))
             return;
-        Footprint after;
-        const auto before = _before.value_or(after);
-        // The kernel takes a moment to forget a thread that has been joined.
-        for (int i = 0; i < 200 && (after.threads > before.threads || after.descriptors > before.descriptors);
-             ++i) {
-            std::this_thread::sleep_for(10ms);
-            after = {};
-        }
-        result.verdict = stopped && after.threads <= before.threads && after.descriptors <= before.descriptors
-                             ? report::Verdict::pass
-                             : report::Verdict::fail;
-        result.summary =
-            stopped ? fmt::format("{} threads and {} descriptors before, {} and {} after", before.threads,
-                                  before.descriptors, after.threads, after.descriptors)
-                    : stopped.error().message();
+        judge_teardown(result, stopped);
         result.seconds = seconds_since(start);
         publish(std::move(result));
     }
 
-    void keep_statistics() {
-        const auto read = _machine->statistics();
-        report::KvmStatistics kept;
-        for (const auto& entry : read.entries) {
-            auto& column = kept.vcpu[entry.name];
-            column.unit = entry.unit;
-            for (const auto& words : read.vcpus)
-                column.values.push_back(kvm::value_of(entry, words));
+    void judge_teardown(report::CheckResult& result, const Status& stopped) const {
+        result.verdict = report::Verdict::fail;
+        if (!stopped) {
+            result.summary = stopped.error().message();
+            return;
         }
-        for (const auto& entry : read.vm_entries)
-            kept.vm[entry.name] = {entry.unit, kvm::value_of(entry, read.vm)};
-        _result.kvm_stats = std::move(kept);
+        const auto before = _before ? Result<Footprint>{*_before} : footprint();
+        const auto after = before ? settled_footprint(*before) : before;
+        if (!after) {
+            result.summary = after.error().message();
+            return;
+        }
+        if (after->within(*before))
+            result.verdict = report::Verdict::pass;
+        result.summary = fmt::format("{} threads and {} descriptors before, {} and {} after", before->threads,
+                                     before->descriptors, after->threads, after->descriptors);
     }
 
     void not_run_rest() {
@@ -278,21 +240,8 @@ private:
         report::CheckResult result;
         result.name = name;
         result.title = title;
-        result.repeat = repeat_command(name);
+        result.repeat = repeat_command(_request, name, _result.machine ? &*_result.machine : nullptr);
         return result;
-    }
-
-    [[nodiscard]] std::string repeat_command(std::string_view name) const {
-        auto command = fmt::format("nestbed validate --only {} --policy {} --seed {}", name,
-                                   topology::to_string(_request.policy), _request.seed);
-        if (_result.machine)
-            command += fmt::format(" --vcpus {} --memory {}M", _result.machine->vcpus,
-                                   round_up(_result.machine->memory_bytes, MiB) / MiB);
-        if (_request.shape)
-            command += fmt::format(" --topology {}", topology::format_shape(*_request.shape));
-        if (_request.page_size != topology::PageSize::base)
-            command += fmt::format(" --hugepages {}", topology::to_string(_request.page_size));
-        return command;
     }
 
     // Generous: a loaded host that overcommits a hundredfold is slow, not wrong.
@@ -323,8 +272,7 @@ private:
     report::RunResult _result;
     Clock::time_point _start = Clock::now();
     Clock::time_point _phase_start = _start;
-    std::optional<kvm::Kvm> _kvm;
-    boot::Payload _payload;
+    std::optional<Setup> _setup; // outlives the machine
     machine::MachinePtr _machine;
     std::optional<Footprint> _before;
     unsigned _machines = 0;

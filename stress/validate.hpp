@@ -10,23 +10,16 @@
 
 #include "core/supervise/supervisor.hpp"
 #include "report/run_result.hpp"
-#include "topology/plan.hpp"
+#include "stress/setup.hpp"
 
 namespace nestbed::stress {
 
 struct ValidateRequest {
-    std::optional<std::uint32_t> vcpus; // empty: default_vcpus, or what the topology multiplies out to
-    bool all_vcpus = false;             // as many as KVM allows
-    std::optional<std::uint64_t> memory_bytes;
-    topology::Policy policy = topology::Policy::numa;
-    topology::PageSize page_size = topology::PageSize::base;
-    std::optional<topology::Shape> shape;
+    MachineRequest machine;
     std::vector<std::string> only;                    // shell patterns over the names of checks; empty: all
     std::optional<std::chrono::milliseconds> timeout; // of each check; empty: scaled with the vCPUs
     std::uint64_t seed = 1;
 };
-
-inline constexpr std::uint32_t default_vcpus = 288;
 
 struct Progress {
     std::string what;    // "ipi.unicast"

@@ -8,10 +8,9 @@
 #include <fmt/format.h>
 
 #include "base/units.hpp"
-#include "core/machine/machine.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "stress/bench/bench.hpp"
-#include "stress/payload.hpp"
+#include "stress/setup.hpp"
 #include "stress/wire/jobs.hpp"
 
 namespace nestbed::bench {
@@ -76,25 +75,12 @@ Status run_bench_child(const std::string& mode, std::uint64_t number) {
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
         return tl::unexpected{supervisor.error()};
-    const auto host = topology::discover("auto");
-    if (!host)
-        return tl::unexpected{host.error()};
-    const auto kvm = kvm::Kvm::open();
-    if (!kvm)
-        return tl::unexpected{kvm.error()};
-    const auto payload = stress::embedded_payload();
-    if (!payload)
-        return tl::unexpected{payload.error()};
-    auto plan = topology::plan({.vcpus = vcpus,
-                                .memory_bytes = boot::default_memory_bytes(vcpus),
-                                .policy = topology::Policy::numa,
-                                .page_size = topology::PageSize::base,
-                                .shape = {}},
-                               *host);
-    if (!plan)
-        return tl::unexpected{plan.error()};
-    auto machine = machine::Machine::create(
-        *kvm, {.plan = std::move(*plan), .payload = &*payload, .nested = true}, **supervisor);
+    stress::MachineRequest request;
+    request.vcpus = vcpus;
+    const auto setup = stress::set_up(request, stress::look_at_host());
+    if (!setup)
+        return tl::unexpected{setup.error()};
+    auto machine = stress::create_machine(*setup, **supervisor);
     if (!machine)
         return tl::unexpected{machine.error()};
     if (auto booted = (*machine)->boot(patience); !booted)
