@@ -11,6 +11,7 @@
 #include "cli/bench_command.hpp"
 #include "cli/check_command.hpp"
 #include "cli/command.hpp"
+#include "cli/lab_command.hpp"
 #include "cli/plan_command.hpp"
 #include "cli/validate_command.hpp"
 #include "report/run_result.hpp"
@@ -37,6 +38,7 @@ int run(int argc, char** argv) {
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
     cli::add_bench_command(app, action);
+    cli::add_lab_command(app, action, {argv, argv + argc});
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
