@@ -12,6 +12,7 @@
 #include "cli/check_command.hpp"
 #include "cli/command.hpp"
 #include "cli/conform_command.hpp"
+#include "cli/lab_command.hpp"
 #include "cli/plan_command.hpp"
 #include "cli/validate_command.hpp"
 #include "report/run_result.hpp"
@@ -39,6 +40,7 @@ int run(int argc, char** argv) {
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
     cli::add_bench_command(app, action);
+    cli::add_lab_command(app, action, {argv, argv + argc});
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -45,13 +45,19 @@ Status check_header(const Elf64_Ehdr& header) {
     if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
         header.e_machine != EM_X86_64)
         return refuse("not little-endian ELF64 for x86-64");
-    if (header.e_type != ET_EXEC)
-        return refuse(
-            fmt::format("type {}, only fixed-address executables (2) can be loaded", header.e_type));
-    if (header.e_phentsize < sizeof(Elf64_Phdr) ||
+    if ((header.e_phnum != 0 && header.e_phentsize < sizeof(Elf64_Phdr)) ||
         (header.e_shnum != 0 && header.e_shentsize < sizeof(Elf64_Shdr)))
         return refuse("table entries smaller than their structures");
     return {};
+}
+
+Result<Elf64_Ehdr> read_header(std::span<const std::byte> image) {
+    const auto header = table_entry<Elf64_Ehdr>(image, 0, 0, 0);
+    if (!header)
+        return refuse(fmt::format("{} bytes, shorter than an ELF header", image.size()));
+    if (const auto good = check_header(*header); !good)
+        return tl::unexpected{good.error()};
+    return *header;
 }
 
 Result<std::vector<Segment>> read_segments(std::span<const std::byte> image, const Elf64_Ehdr& header) {
@@ -143,11 +149,12 @@ Result<std::string> ElfImage::string_at(std::uint64_t address) const {
 }
 
 Result<ElfImage> parse_elf64(std::span<const std::byte> image) {
-    const auto header = table_entry<Elf64_Ehdr>(image, 0, 0, 0);
+    const auto header = read_header(image);
     if (!header)
-        return refuse(fmt::format("{} bytes, shorter than an ELF header", image.size()));
-    if (const auto good = check_header(*header); !good)
-        return tl::unexpected{good.error()};
+        return tl::unexpected{header.error()};
+    if (header->e_type != ET_EXEC)
+        return refuse(
+            fmt::format("type {}, only fixed-address executables (2) can be loaded", header->e_type));
     auto segments = read_segments(image, *header);
     if (!segments)
         return tl::unexpected{segments.error()};
@@ -155,6 +162,13 @@ Result<ElfImage> parse_elf64(std::span<const std::byte> image) {
     if (!sections)
         return tl::unexpected{sections.error()};
     return ElfImage{header->e_entry, std::move(*segments), std::move(*sections)};
+}
+
+Result<std::vector<Section>> parse_elf64_sections(std::span<const std::byte> image) {
+    const auto header = read_header(image);
+    if (!header)
+        return tl::unexpected{header.error()};
+    return read_sections(image, *header);
 }
 
 } // namespace nestbed::boot

@@ -43,4 +43,8 @@ struct ElfImage {
 // whose segments wrap around or overlap one another.
 [[nodiscard]] Result<ElfImage> parse_elf64(std::span<const std::byte> image);
 
+// The sections of an image of any type, such as a kernel module, which is relocatable. Views into `image`.
+// Errors: bad_input.
+[[nodiscard]] Result<std::vector<Section>> parse_elf64_sections(std::span<const std::byte> image);
+
 } // namespace nestbed::boot

@@ -1,0 +1,171 @@
+#include "cli/lab_command.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/units.hpp"
+#include "cli/output.hpp"
+#include "lab/inside/init.hpp"
+#include "lab/job.hpp"
+#include "lab/lab.hpp"
+
+namespace nestbed::cli {
+
+namespace {
+
+struct LabOptions {
+    lab::LabRequest request;
+    std::string silicon = "amd";
+    std::string memory;
+    std::string kernel;
+    std::string modules;
+    double timeout_s = 1800;
+    std::vector<std::string> ignored; // the arguments as CLI11 sees them
+};
+
+void write_all(int fd, std::string_view bytes) {
+    while (!bytes.empty()) {
+        const auto written = ::write(fd, bytes.data(), bytes.size());
+        if (written <= 0) // a reader that has gone; the exit code is still worth having
+            return;
+        bytes.remove_prefix(static_cast<std::size_t>(written));
+    }
+}
+
+// One line on a terminal's stderr until the inside speaks; a line of its own in a pipe.
+class Progress {
+public:
+    void show(const std::string& what) {
+        if (is_terminal(STDERR_FILENO))
+            write_all(STDERR_FILENO, "\r\x1b[K  ... " + what);
+        else
+            write_all(STDERR_FILENO, "  ... " + what + "\n");
+        _shown = true;
+    }
+    void clear() {
+        if (std::exchange(_shown, false) && is_terminal(STDERR_FILENO))
+            write_all(STDERR_FILENO, "\r\x1b[K");
+    }
+
+private:
+    bool _shown = false;
+};
+
+int run_lab(const LabOptions& options) {
+    if (options.silicon != "amd")
+        return complain({ErrorKind::bad_input, fmt::format("--silicon {}", options.silicon),
+                         "only amd is emulated so far", "use --silicon amd, or a host with VMX"});
+    auto request = options.request;
+    if (!options.memory.empty()) {
+        const auto bytes = parse_size(options.memory);
+        if (!bytes)
+            return complain(bytes.error());
+        request.shape.memory_bytes = *bytes;
+    }
+    if (!options.kernel.empty()) {
+        request.kernel = lab::KernelFiles{.image = options.kernel, .modules = {}};
+        if (!options.modules.empty())
+            request.kernel->modules = options.modules;
+    }
+    request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+
+    auto supervisor = supervise::Supervisor::create();
+    if (!supervisor)
+        return complain(supervisor.error());
+    Progress progress;
+    const auto ran = lab::run(request,
+                              {.out =
+                                   [&](std::string_view bytes) {
+                                       progress.clear();
+                                       write_all(STDOUT_FILENO, bytes);
+                                   },
+                               .err =
+                                   [&](std::string_view bytes) {
+                                       progress.clear();
+                                       write_all(STDERR_FILENO, bytes);
+                                   },
+                               .progress = [&](const std::string& what) { progress.show(what); },
+                               .again =
+                                   [&](const Error& why) {
+                                       progress.clear();
+                                       complain(why);
+                                       write_all(STDERR_FILENO, "nestbed: once more, from the beginning\n");
+                                   }},
+                              **supervisor);
+    progress.clear();
+    if (!ran)
+        return complain(ran.error());
+    for (const auto& mishap : ran->mishaps)
+        complain(mishap);
+    // A result that did not come over is no success.
+    return ran->exit_code == 0 && !ran->mishaps.empty() ? exit_code(ErrorKind::check_failed) : ran->exit_code;
+}
+
+} // namespace
+
+void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> command_line) {
+    auto options = std::make_shared<LabOptions>();
+    auto* const command = app.add_subcommand(
+        "lab", "Run a command of nestbed in an emulated AMD machine with nested virtualization");
+    auto& shape = options->request.shape;
+    command->add_option("--silicon", options->silicon, "What is emulated; amd is all there is so far")
+        ->type_name("VENDOR")
+        ->capture_default_str();
+    command->add_option("--cpus", shape.cpus, "Emulated CPUs, each a thread of QEMU")
+        ->check(CLI::Range(std::uint32_t{1}, lab::max_cpus))
+        ->capture_default_str();
+    command->add_option("--nodes", shape.nodes, "NUMA nodes that CPUs and memory are split over")
+        ->check(CLI::Range(std::uint32_t{1}, lab::max_nodes))
+        ->capture_default_str();
+    command->add_option("--memory", options->memory, "Of the emulated machine [2G]")->type_name("SIZE");
+    auto* const kernel =
+        command->add_option("--kernel", options->kernel, "A kernel of yours [the distribution's]")
+            ->type_name("BZIMAGE");
+    command
+        ->add_option("--modules", options->modules,
+                     "Its modules: /lib/modules/VERSION, a folder with lib/modules/VERSION, or a build tree "
+                     "[built in]")
+        ->type_name("DIR")
+        ->needs(kernel);
+    command->add_option("--append", options->request.append, "Added to the kernel's command line")
+        ->type_name("TEXT");
+    command->add_option("--timeout", options->timeout_s, "Seconds that all of it may take")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    command->add_option("args", options->ignored, "A command of nestbed with its options, after --")
+        ->type_name("-- ARGS")
+        ->required();
+    command->footer(
+        "Needs QEMU and no /dev/kvm. The first use fetches the distribution's kernel, without installing "
+        "it.\n"
+        "Files that the arguments name go in; what the command writes to results/, or to where its options\n"
+        "-o, --tap, --junit and the like say, comes back. The machine and its times are emulated: ask it\n"
+        "whether something works, not how fast.\n"
+        "Exit code: the command's own; 3 where the machine cannot be emulated here, 1 where it panics or "
+        "dies.\n\n"
+        "Examples:\n"
+        "  nestbed lab -- check\n"
+        "  nestbed lab -- validate --vcpus 64 -o /tmp/run\n"
+        "  nestbed lab --nodes 4 --cpus 4 -- validate --policy numa\n"
+        "  nestbed lab --kernel arch/x86/boot/bzImage --modules . -- validate   # in a kernel's build tree");
+    command->callback([options, &action, line = std::move(command_line)] {
+        const auto marker = std::ranges::find(line, "--");
+        if (marker == line.end())
+            throw CLI::ValidationError{"args", "put -- before the command, as in: nestbed lab -- check"};
+        options->request.arguments.assign(marker + 1, line.end());
+        action = [options] { return run_lab(*options); };
+    });
+
+    auto* const hidden = app.add_subcommand(lab::init_command, "")->group("");
+    hidden->callback([&action] { action = [] { return lab::run_as_init(); }; });
+}
+
+} // namespace nestbed::cli

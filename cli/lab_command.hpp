@@ -1,0 +1,14 @@
+// `nestbed lab`: a command in an emulated machine.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/command.hpp"
+
+namespace nestbed::cli {
+
+// `command_line` is the whole of it; what follows "--" is taken from it as it is.
+void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> command_line);
+
+} // namespace nestbed::cli

@@ -1,0 +1,193 @@
+#include "lab/attempt.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <memory>
+#include <optional>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/fiber/operations.hpp>
+
+#include "base/fd.hpp"
+#include "lab/console.hpp"
+#include "lab/process.hpp"
+
+namespace nestbed::lab {
+
+namespace {
+
+using supervise::Clock;
+using supervise::Deadline;
+
+constexpr std::size_t told_lines = 20;
+constexpr std::size_t kept_emulator_text = 4096;
+constexpr std::chrono::milliseconds look_again{20};
+constexpr int first_descriptor = 3; // in the emulator: ttyS0's, then ttyS1's
+
+struct Line {
+    Fd ours;
+    Fd theirs;
+
+    static Result<Line> make() {
+        std::array<int, 2> ends{};
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+            return fail_errno(ErrorKind::host_lacks, "make a socket for the emulated machine",
+                              "raise `ulimit -n`");
+        return Line{Fd{ends[0]}, Fd{ends[1]}};
+    }
+};
+
+// What has been heard; changed by the pumps' fibers.
+class Listener {
+public:
+    Listener(const AttemptObserver& observer, const std::filesystem::path& log)
+        : _observer{observer}, _log{log, std::ios::binary} {}
+
+    void hear_console(std::string_view bytes) {
+        console.take(bytes);
+        _log << bytes << std::flush;
+    }
+
+    void hear_emulator(std::string_view bytes) {
+        emulator_text.append(bytes);
+        if (emulator_text.size() > kept_emulator_text)
+            emulator_text.erase(0, emulator_text.size() - kept_emulator_text);
+    }
+
+    void hear_frames(std::string_view bytes) {
+        for (const auto& message : receiver.take(bytes))
+            hear(message);
+    }
+
+    Receiver receiver;
+    Console console;
+    std::string emulator_text;
+    bool up = false;
+    Deadline last_sign = Clock::now();
+    std::optional<int> exit_code;
+    std::optional<Error> failure;
+
+    [[nodiscard]] bool has_result() const { return exit_code || failure; }
+
+private:
+    void hear(const Message& message) {
+        if (has_result())
+            return; // whatever comes after the last word
+        if (const auto* const hello = std::get_if<Hello>(&message)) {
+            up = true;
+            _observer.up(*hello);
+        } else if (const auto* const output = std::get_if<Output>(&message))
+            _observer.output(*output);
+        else if (const auto* const file = std::get_if<ResultFile>(&message))
+            _observer.file(*file);
+        else if (const auto* const exited = std::get_if<Exited>(&message))
+            exit_code = exited->code;
+        else if (const auto* const failed = std::get_if<Failed>(&message))
+            failure = failed->error;
+        last_sign = Clock::now(); // after the observer: a slow reader of ours is not the inside's silence
+    }
+
+    const AttemptObserver& _observer;
+    std::ofstream _log;
+};
+
+// The exit code of an emulator whose lines have closed, which its end follows at once; killed if it does not.
+int exit_code_of(Process& emulator) {
+    const auto patience = Clock::now() + std::chrono::seconds{2};
+    while (!emulator.poll() && Clock::now() < patience)
+        boost::this_fiber::sleep_for(look_again);
+    return emulator.poll().value_or(0);
+}
+
+} // namespace
+
+Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserver& observer,
+                              supervise::Supervisor& supervisor) {
+    auto console = Line::make();
+    auto frames = Line::make();
+    auto text = Line::make();
+    const Fd nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+    for (const auto* const line : {&console, &frames, &text})
+        if (!*line)
+            return tl::unexpected{line->error()};
+    auto emulator = Process::start({.arguments = request.command(first_descriptor, first_descriptor + 1),
+                                    .folder = {},
+                                    .environment = {},
+                                    .descriptors = {nothing.get(), text->theirs.get(), text->theirs.get(),
+                                                    console->theirs.get(), frames->theirs.get()}});
+    if (!emulator)
+        return tl::unexpected{emulator.error()};
+    for (auto* const line : {&*console, &*frames, &*text})
+        line->theirs = Fd{};
+
+    Listener heard{observer, request.console_log};
+    const auto started = Clock::now();
+    // Destroyed before what they read from and what they call.
+    auto text_pump =
+        Pump::start(text->ours.get(), supervisor, [&](auto bytes) { heard.hear_emulator(bytes); });
+    auto console_pump =
+        Pump::start(console->ours.get(), supervisor, [&](auto bytes) { heard.hear_console(bytes); });
+    auto frames_pump =
+        Pump::start(frames->ours.get(), supervisor, [&](auto bytes) { heard.hear_frames(bytes); });
+    for (const auto* const pump : {&text_pump, &console_pump, &frames_pump})
+        if (!*pump)
+            return tl::unexpected{pump->error()};
+
+    // All lines at their end: the emulator is gone and nothing is left to be heard.
+    const auto silent_for_ever = [&] {
+        return (*text_pump)->at_end() && (*console_pump)->at_end() && (*frames_pump)->at_end();
+    };
+    const auto over = [&] { return heard.has_result() || silent_for_ever(); };
+
+    Sender sender;
+    std::optional<Ending> asked_for; // the inside has been asked to end, for this
+    Deadline patience = Deadline::max();
+    const auto ask_inside = [&](Ending why) {
+        asked_for = why;
+        patience = Clock::now() + request.grace;
+        const auto frame = sender.encode_interrupt();
+        [[maybe_unused]] const auto written =
+            ::send(frames->ours.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    };
+    std::optional<Ending> ending;
+    while (!ending) {
+        const auto now = Clock::now();
+        const auto next_sign = heard.up ? heard.last_sign + request.silence : started + request.boot_patience;
+        if (heard.failure)
+            ending = Ending::failed;
+        else if (heard.exit_code)
+            ending = asked_for == Ending::deadline ? Ending::deadline : Ending::exited;
+        else if (silent_for_ever())
+            ending = exit_code_of(*emulator) == 0 ? Ending::emulator_ended : Ending::emulator_failed;
+        else if (now >= patience)
+            ending = asked_for;
+        else if (now >= next_sign)
+            ending = asked_for ? *asked_for : heard.up ? Ending::host_died : Ending::not_up;
+        else if (!asked_for && supervisor.cancelled())
+            ask_inside(Ending::cancelled);
+        else if (!asked_for && now >= request.deadline)
+            ask_inside(Ending::deadline);
+        else if (asked_for)
+            // The supervisor's own waiting ends at once after a signal.
+            boost::this_fiber::sleep_for(look_again);
+        else
+            // Whether it ended by a deadline, a signal or a change, all of it is looked at again.
+            [[maybe_unused]]
+            const auto woken =
+                supervisor.await([&] { return over(); }, std::min(next_sign, request.deadline), "emulate");
+    }
+    return AttemptResult{.ending = *ending,
+                         .exit_code = heard.exit_code.value_or(0),
+                         .error = heard.failure.value_or(Error{}),
+                         .panicked = heard.console.panicked(),
+                         .console = heard.console.last_lines(told_lines),
+                         .emulator_text = heard.emulator_text,
+                         .lost_frames = heard.receiver.lost_frames(),
+                         .dropped_files = heard.receiver.dropped_files()};
+}
+
+} // namespace nestbed::lab

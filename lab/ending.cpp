@@ -1,0 +1,97 @@
+#include "lab/ending.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace nestbed::lab {
+
+namespace {
+
+double seconds(std::chrono::milliseconds time) {
+    return std::chrono::duration<double>(time).count();
+}
+
+std::string command_of(const LabRequest& request) {
+    std::string text = "run `nestbed";
+    for (const auto& argument : request.arguments)
+        text += " " + argument;
+    return printable(text + "` in an emulated machine");
+}
+
+// "why", then the kernel's last lines below it.
+std::string with_console(std::string why, const AttemptResult& result) {
+    if (result.console.empty())
+        return why + "; its kernel has written nothing";
+    why += "; its kernel's last lines:";
+    for (const auto& line : result.console)
+        why += "\n    " + line;
+    return why;
+}
+
+std::string trimmed(std::string text) {
+    text.erase(text.find_last_not_of(" \n") + 1);
+    return text;
+}
+
+} // namespace
+
+std::optional<Error> error_of(const AttemptResult& result, const LabRequest& request,
+                              const std::filesystem::path& log) {
+    const auto make = [&](ErrorKind kind, std::string why, std::string remedy) {
+        return Error{kind, command_of(request), with_console(std::move(why), result), std::move(remedy)};
+    };
+    const auto whole_log = fmt::format("its whole console is in {}", log.string());
+    switch (result.ending) {
+    case Ending::exited:
+        return std::nullopt;
+    case Ending::failed: {
+        auto error = result.error;
+        for (auto* const text : {&error.asked, &error.found, &error.remedy})
+            *text = printable(*text);
+        return error;
+    }
+    case Ending::emulator_failed:
+        return Error{ErrorKind::host_lacks, command_of(request),
+                     result.emulator_text.empty()
+                         ? "QEMU ended with an error and no word"
+                         : "QEMU ended with: " + printable(trimmed(result.emulator_text)),
+                     "if memory is short, use a smaller --memory"};
+    case Ending::emulator_ended:
+        return make(ErrorKind::check_failed,
+                    result.panicked ? "the emulated host's kernel panicked"
+                                    : "the emulated machine was reset or turned off before the command's end",
+                    whole_log);
+    case Ending::not_up:
+        return make(ErrorKind::deadline,
+                    fmt::format("nothing was heard from inside for {:g} s", seconds(request.boot_patience)),
+                    "use a kernel with CONFIG_SERIAL_8250=y and CONFIG_BLK_DEV_INITRD=y; " + whole_log);
+    case Ending::host_died:
+        return make(ErrorKind::check_failed,
+                    fmt::format("the emulated host died: no sign of life for {:g} s while QEMU ran on",
+                                seconds(request.silence)),
+                    "that is the emulated kernel's or QEMU's hang, not the command's; " + whole_log);
+    case Ending::deadline:
+        return make(ErrorKind::deadline,
+                    fmt::format("not done within {:g} s, though the emulated host was alive",
+                                seconds(request.timeout)),
+                    "use a longer --timeout");
+    case Ending::cancelled:
+        return Error{ErrorKind::cancelled,
+                     command_of(request),
+                     fmt::format("stopped by a signal, and the inside did not end within {:g} s",
+                                 seconds(request.grace)),
+                     {}};
+    }
+    return std::nullopt;
+}
+
+std::string printable(std::string text) {
+    std::ranges::replace_if(
+        text, [](char c) { return static_cast<unsigned char>(c) < ' ' && c != '\n'; }, '?');
+    std::ranges::replace(text, '\x7f', '?');
+    return text;
+}
+
+} // namespace nestbed::lab

@@ -1,0 +1,82 @@
+#include "lab/initramfs.hpp"
+
+#include <fstream>
+
+#include "base/units.hpp"
+#include "lab/libraries.hpp"
+
+namespace nestbed::lab {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Part of the keys: what an older version wrote is another thing.
+constexpr const char* format_version = "1\n";
+
+} // namespace
+
+std::string module_path(const Module& module) {
+    return "/lab/" + module.name + ".ko";
+}
+
+Result<fs::path> program_part(const Cache& cache, const fs::path& program,
+                              supervise::Supervisor& supervisor) {
+    const auto libraries = libraries_of(program, supervisor);
+    if (!libraries)
+        return tl::unexpected{libraries.error()};
+    std::vector<ArchiveFile> files{
+        {.path = program_path, .bytes = {}, .source = program, .executable = true}};
+    for (const auto& library : *libraries)
+        files.push_back({.path = library.lexically_normal().string(),
+                         .bytes = {},
+                         .source = library,
+                         .executable = true});
+    std::string key = format_version;
+    for (const auto& file : files) {
+        const auto identity = file_identity(file.source);
+        if (!identity)
+            return tl::unexpected{identity.error()};
+        key += *identity;
+    }
+    return cache.get("program", key, [&](const fs::path& target) { return write_initramfs(target, files); });
+}
+
+Result<fs::path> modules_part(const Cache& cache, const Kernel& kernel) {
+    std::vector<ArchiveFile> files;
+    std::string key = format_version;
+    for (const auto& module : kernel.modules) {
+        files.push_back(
+            {.path = module_path(module), .bytes = module.bytes, .source = {}, .executable = false});
+        const auto identity = file_identity(module.file);
+        if (!identity)
+            return tl::unexpected{identity.error()};
+        key += *identity;
+    }
+    return cache.get("modules", key, [&](const fs::path& target) { return write_initramfs(target, files); });
+}
+
+Status write_run_part(const fs::path& target, const Job& job, const std::vector<fs::path>& inputs) {
+    std::vector<ArchiveFile> files{
+        {.path = job_path, .bytes = to_text(job), .source = {}, .executable = false}};
+    for (const auto& input : inputs)
+        files.push_back({.path = input.string(), .bytes = {}, .source = input, .executable = false});
+    return write_initramfs(target, files);
+}
+
+Status join_parts(const fs::path& target, const std::vector<fs::path>& parts) {
+    std::ofstream out{target, std::ios::binary};
+    for (const auto& part : parts) {
+        std::ifstream in{part, std::ios::binary};
+        if (!in)
+            return fail(ErrorKind::host_lacks, "read " + part.string(), "it cannot be opened", "start again");
+        out << in.rdbuf();
+    }
+    out.close();
+    if (!out)
+        return fail(ErrorKind::host_lacks, "write " + target.string(),
+                    "it cannot be written; is the disk full?", "name another place with XDG_CACHE_HOME");
+    return {};
+}
+
+} // namespace nestbed::lab

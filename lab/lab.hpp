@@ -1,0 +1,60 @@
+// A command of nestbed in an emulated AMD machine with nested virtualization, for hosts that have none.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "core/supervise/supervisor.hpp"
+#include "lab/kernel.hpp"
+#include "lab/shape.hpp"
+
+namespace nestbed::lab {
+
+struct LabRequest {
+    std::vector<std::string> arguments; // what follows "nestbed"
+    Shape shape;
+    std::optional<KernelFiles> kernel;                            // without it: see find_kernel()
+    std::filesystem::path program;                                // a nestbed; empty: the running program
+    std::filesystem::path working_directory;                      // absolute; empty: the current one
+    std::filesystem::path cache;                                  // empty: the user's
+    std::filesystem::path qemu;                                   // empty: from PATH
+    std::string append;                                           // to the kernel's command line
+    std::chrono::milliseconds timeout = std::chrono::minutes{30}; // of the command and the boot together
+    std::chrono::milliseconds boot_patience = std::chrono::minutes{2}; // to the first word from inside
+    std::chrono::milliseconds silence = std::chrono::seconds{30};      // between two heartbeats, one a second
+    std::chrono::milliseconds grace = std::chrono::seconds{10}; // to end in, after a signal or the timeout
+};
+
+struct LabObserver {
+    std::function<void(std::string_view bytes)> out;
+    std::function<void(std::string_view bytes)> err;
+    std::function<void(const std::string& what)> progress; // what happens until the inside speaks
+    std::function<void(const Error& why)> again;           // all starts anew: what has been heard is void
+};
+
+struct LabResult {
+    int exit_code = 0;                        // of the command
+    std::vector<std::filesystem::path> files; // that were written here
+    std::vector<Error> mishaps;               // results that did not come over, or had nowhere to go
+    std::string kernel;                       // release
+    std::filesystem::path kernel_image;
+    std::vector<std::string> console; // the kernel's last lines
+    double seconds_to_up = 0;         // from the emulator's start to the first word from inside
+    double seconds = 0;
+    unsigned attempts = 1;
+};
+
+// Files that the arguments name go in, result files come back (see paths.hpp), both at the paths that they
+// have here. The machine has ended when this returns. Errors: bad_input, host_lacks (no QEMU, no kernel, a
+// kernel without KVM), check_failed (the emulated kernel panicked or died twice), deadline, cancelled. Where
+// the machine ran, `found` ends with the kernel's last lines.
+[[nodiscard]] Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
+                                    supervise::Supervisor& supervisor);
+
+} // namespace nestbed::lab

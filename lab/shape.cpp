@@ -1,0 +1,86 @@
+#include "lab/shape.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace nestbed::lab {
+
+namespace {
+
+constexpr std::uint64_t least_memory = 512 * MiB;
+constexpr std::uint64_t least_node_memory = 64 * MiB;
+constexpr std::uint64_t most_memory = 1024 * GiB;
+constexpr std::uint32_t near = 10; // ACPI SLIT: what is local
+constexpr std::uint32_t far = 32;
+
+// First of the CPUs of a node; its last one is before the next node's first.
+std::uint32_t first_cpu(const Shape& shape, std::uint32_t node) {
+    return node * shape.cpus / shape.nodes;
+}
+
+// In whole MiB, of which the first nodes get what does not divide.
+std::uint64_t node_mib(const Shape& shape, std::uint32_t node) {
+    const auto mib = shape.memory_bytes / MiB;
+    return mib / shape.nodes + (node < mib % shape.nodes ? 1 : 0);
+}
+
+} // namespace
+
+Status check_shape(const Shape& shape) {
+    const auto refuse = [](std::string asked, std::string found, std::string remedy) {
+        return fail(ErrorKind::bad_input, std::move(asked), std::move(found), std::move(remedy));
+    };
+    if (shape.nodes < 1 || shape.nodes > max_nodes)
+        return refuse(fmt::format("emulate {} nodes", shape.nodes), "not possible",
+                      fmt::format("use --nodes 1 to {}", max_nodes));
+    if (shape.cpus < shape.nodes || shape.cpus > max_cpus)
+        return refuse(fmt::format("emulate {} CPUs on {} nodes", shape.cpus, shape.nodes),
+                      shape.cpus > max_cpus ? fmt::format("more than {}", max_cpus)
+                                            : "a node would have none",
+                      fmt::format("use --cpus {} to {}", shape.nodes, max_cpus));
+    const auto least = std::max(least_memory, shape.nodes * least_node_memory);
+    if (shape.memory_bytes < least || shape.memory_bytes > most_memory || shape.memory_bytes % MiB != 0)
+        return refuse(fmt::format("emulate {} of memory", format_size(shape.memory_bytes)),
+                      shape.memory_bytes % MiB != 0 ? "no whole number of MiB"
+                                                    : "out of the range that is provided for",
+                      fmt::format("use --memory {}M to {}G", least / MiB, most_memory / GiB));
+    return {};
+}
+
+std::vector<std::string> qemu_command(const std::filesystem::path& qemu, const Shape& shape,
+                                      const Boot& boot) {
+    const bool even = shape.cpus % shape.nodes == 0;
+    std::vector<std::string> words{
+        qemu.string(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35",
+        "-accel", "tcg,thread=multi",
+        // Neither the newest nor "max": all that it has is emulated, nested paging too.
+        "-cpu", "EPYC,+svm,+npt", "-smp",
+        even ? fmt::format("{},sockets={},cores={},threads=1", shape.cpus, shape.nodes,
+                           shape.cpus / shape.nodes)
+             : fmt::format("{},sockets={},cores=1,threads=1", shape.cpus, shape.cpus),
+        "-m", fmt::format("{}M", shape.memory_bytes / MiB)};
+    const auto add = [&](const char* option, std::string value) {
+        words.emplace_back(option);
+        words.push_back(std::move(value));
+    };
+    for (std::uint32_t node = 0; node < shape.nodes; ++node) {
+        add("-object", fmt::format("memory-backend-ram,id=m{},size={}M", node, node_mib(shape, node)));
+        add("-numa", fmt::format("node,nodeid={},cpus={}-{},memdev=m{}", node, first_cpu(shape, node),
+                                 first_cpu(shape, node + 1) - 1, node));
+    }
+    for (std::uint32_t from = 0; from < shape.nodes; ++from)
+        for (std::uint32_t to = 0; to < shape.nodes; ++to)
+            add("-numa", fmt::format("dist,src={},dst={},val={}", from, to, from == to ? near : far));
+    add("-kernel", boot.kernel.string());
+    add("-initrd", boot.initramfs.string());
+    add("-append", boot.command_line);
+    add("-chardev", fmt::format("socket,id=console,fd={}", boot.console_fd));
+    add("-serial", "chardev:console");
+    add("-chardev", fmt::format("socket,id=frames,fd={}", boot.frames_fd));
+    add("-serial", "chardev:frames");
+    return words;
+}
+
+} // namespace nestbed::lab

@@ -1,0 +1,42 @@
+// The emulated machine as a value, and QEMU's command line for it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+
+namespace nestbed::lab {
+
+inline constexpr std::uint32_t max_cpus = 255; // TCG's machines have no x2APIC everywhere
+inline constexpr std::uint32_t max_nodes = 8;
+
+// Two nodes, because placement is what is under test, with one CPU each, because more emulated CPUs than the
+// host has to run them make the emulated kernel stall. 2 GiB hold the initramfs twice (packed and unpacked,
+// about 100 MiB), and a guest of 1024 vCPUs; the host gives only what is touched.
+struct Shape {
+    std::uint32_t cpus = 2;
+    std::uint32_t nodes = 2;
+    std::uint64_t memory_bytes = 2 * GiB;
+};
+
+// Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than QEMU takes.
+[[nodiscard]] Status check_shape(const Shape& shape);
+
+// What the emulated machine boots. The descriptors are numbers in QEMU, of sockets.
+struct Boot {
+    std::filesystem::path kernel;
+    std::filesystem::path initramfs;
+    std::string command_line;
+    int console_fd = 0; // ttyS0
+    int frames_fd = 0;  // ttyS1
+};
+
+// The whole command line, `qemu` first. The shape has passed check_shape().
+[[nodiscard]] std::vector<std::string> qemu_command(const std::filesystem::path& qemu, const Shape& shape,
+                                                    const Boot& boot);
+
+} // namespace nestbed::lab
