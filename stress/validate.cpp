@@ -28,7 +28,7 @@ double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-report::KvmStatistics to_report(const machine::Machine::Statistics& read) {
+report::KvmStatistics to_report(const machine::MachineStatistics& read) {
     report::KvmStatistics kept;
     for (const auto& entry : read.entries) {
         auto& column = kept.vcpu[entry.name];
