@@ -8,17 +8,23 @@
 #include <memory>
 #include <optional>
 
-#include <fmt/color.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include "cli/output.hpp"
 #include "cli/progress_line.hpp"
+#include "cli/verdict_text.hpp"
 #include "core/supervise/supervisor.hpp"
+#include "nested/conform/builtin_baseline.hpp"
 #include "nested/conform/conform.hpp"
+#include "nested/conform/in_lab.hpp"
 #include "nested/conform/payload.hpp"
+#include "nested/conform/place.hpp"
+#include "nested/conform/stream.hpp"
 #include "report/json.hpp"
 #include "report/json_file.hpp"
+#include "report/junit.hpp"
+#include "report/tap.hpp"
 
 namespace nestbed::cli {
 
@@ -29,6 +35,8 @@ struct ConformOptions {
     std::string where = "auto";
     std::string names_file;
     std::string baseline;
+    std::string tap;
+    std::string junit;
     std::string directory = "results";
     std::uint32_t jobs = 0;
     double timeout_s = std::chrono::duration<double>(conform::default_timeout).count();
@@ -91,117 +99,129 @@ Result<std::vector<conform::Case>> chosen_cases(const ConformOptions& options,
     });
 }
 
-std::string verdict_line(const report::CheckResult& check, bool colour) {
-    using report::Verdict;
-    auto word = std::string{report::to_string(check.verdict)};
-    if (check.verdict == Verdict::not_applicable)
-        word = "n/a";
-    const bool bad = report::is_bad(check.verdict) && check.known.empty();
-    auto padded = fmt::format("{:<6}", bad ? fmt::format("{}", word) : word);
-    if (colour && bad)
-        padded = fmt::format(fg(fmt::terminal_color::red), "{}", padded);
-    else if (colour && check.verdict == Verdict::pass)
-        padded = fmt::format(fg(fmt::terminal_color::green), "{}", padded);
-    auto line =
-        fmt::format("{} {:<44} {}", padded, check.name, check.reason.empty() ? check.summary : check.reason);
-    if (!check.known.empty())
-        line += fmt::format("  (known: {})", check.known);
-    line += "\n";
-    if (bad && check.verdict != Verdict::not_run) {
-        line += fmt::format("       {}\n", check.title);
-        for (const auto& detail : check.details)
-            line += fmt::format("       {}\n", detail);
-        line += fmt::format("       repeat: {}\n", check.repeat);
-    }
-    return line;
-}
-
-std::string conclusion(const report::RunResult& run, const std::string& document) {
-    std::map<report::Verdict, std::size_t> counts;
-    std::size_t known = 0;
-    for (const auto& check : run.checks)
-        if (check.known.empty())
-            ++counts[check.verdict];
-        else
-            ++known;
-    using report::Verdict;
-    return fmt::format(
-        "\n{}: {} passed, {} failed, {} hung, {} crashed, {} known, {} not applicable, {} not run, "
-        "in {:.1f} s; details in {}\n",
-        report::to_string(run.outcome), counts[Verdict::pass], counts[Verdict::fail], counts[Verdict::hang],
-        counts[Verdict::crash], known, counts[Verdict::not_applicable], counts[Verdict::not_run],
-        run.duration_s, document);
-}
-
-Result<conform::ConformRequest> request_of(const ConformOptions& options) {
+Result<conform::ConformRequest> request_of(const ConformOptions& options, conform::Where where) {
     auto cases = all_cases();
     if (!cases)
         return tl::unexpected{cases.error()};
     auto chosen = chosen_cases(options, *cases);
     if (!chosen)
         return tl::unexpected{chosen.error()};
-    conform::ConformRequest request{
+    std::vector<std::string> names;
+    for (const auto& test : *cases)
+        names.push_back(test.name);
+    conform::Baseline baseline;
+    if (where == conform::Where::lab || conform::runs_on_tcg()) {
+        auto builtin = conform::tcg_baseline(names);
+        if (!builtin)
+            return tl::unexpected{builtin.error()};
+        baseline = std::move(*builtin);
+    }
+    if (!options.baseline.empty()) {
+        auto given = read_file(options.baseline).and_then([&](const std::string& text) {
+            return conform::parse_baseline(text, names);
+        });
+        if (!given)
+            return tl::unexpected{given.error()};
+        for (auto& [name, known] : given->known)
+            baseline.known[name] = std::move(known);
+    }
+    return conform::ConformRequest{
         .cases = std::move(*chosen),
         .jobs = options.jobs,
         .timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)},
-        .baseline = {},
-        .where = options.where};
-    if (!options.baseline.empty()) {
-        std::vector<std::string> names;
-        for (const auto& test : *cases)
-            names.push_back(test.name);
-        auto baseline = read_file(options.baseline).and_then([&](const std::string& text) {
-            return conform::parse_baseline(text, names);
-        });
-        if (!baseline)
-            return tl::unexpected{baseline.error()};
-        request.baseline = std::move(*baseline);
-    }
-    return request;
+        .baseline = std::move(baseline),
+        .where = where == conform::Where::lab ? "lab" : "host"};
+}
+
+Status write_text(const std::string& path, const std::string& text) {
+    std::ofstream file{path, std::ios::binary | std::ios::trunc};
+    file << text;
+    if (!file.flush())
+        return fail_errno(ErrorKind::bad_input, "write " + path);
+    return {};
+}
+
+Status write_documents(const ConformOptions& options, const report::RunResult& run,
+                       const nlohmann::ordered_json& document, const std::filesystem::path& path) {
+    auto written = report::write_json_file(path, document);
+    if (written && !options.tap.empty())
+        written = write_text(options.tap, report::to_tap(run));
+    if (written && !options.junit.empty())
+        written = write_text(options.junit, report::to_junit(run));
+    return written;
+}
+
+// Inside an emulated machine: events for the one who runs it, no document.
+int run_stream(const conform::ConformRequest& request, supervise::Supervisor& supervisor) {
+    const auto run = conform::conform_here(
+        request, supervisor,
+        {.began = {},
+         .started = [](const conform::Case& test) { print(conform::started_line(test.name)); },
+         .finished = [](const report::CheckResult& check) { print(conform::result_line(check)); }});
+    if (run.error)
+        complain(*run.error);
+    return report::exit_code(run.outcome);
 }
 
 int run(const ConformOptions& options) {
-    auto request = request_of(options);
+    const auto wanted = conform::parse_where(options.where);
+    if (!wanted)
+        return complain(wanted.error());
+    const auto place = conform::choose_place(*wanted);
+    const auto request = request_of(options, place.where);
     if (!request)
         return complain(request.error());
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
         return complain(supervisor.error());
-    request->where = "host";
-    const bool quiet = options.json || options.stream;
-    ProgressLine progress{is_terminal(STDOUT_FILENO) && !quiet ? STDOUT_FILENO : STDERR_FILENO,
-                          options.stream || (options.json && !is_terminal(STDERR_FILENO))};
+    if (options.stream)
+        return run_stream(*request, **supervisor);
+
+    ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
+                          options.json && !is_terminal(STDERR_FILENO)};
+    const auto say = [&](const std::string& text) {
+        progress.clear();
+        if (!options.json)
+            print(text);
+    };
+    say(fmt::format("{} tests {}: {}\n\n", request->cases.size(),
+                    place.where == conform::Where::lab ? "in the lab, an emulated AMD machine"
+                                                       : "on this host",
+                    place.why));
     const bool colour = is_terminal(STDOUT_FILENO);
     std::size_t done = 0;
-    const auto run = conform::conform_here(
-        *request, **supervisor,
-        {.began = {},
-         .started =
-             [&](const conform::Case& test) {
-                 progress.show(test.name,
-                               static_cast<double>(done) / static_cast<double>(request->cases.size()));
-             },
-         .finished =
-             [&](const report::CheckResult& check) {
-                 ++done;
-                 progress.clear();
-                 if (!quiet)
-                     print(verdict_line(check, colour));
-             }});
+    const auto fraction = [&] {
+        return static_cast<double>(done) /
+               static_cast<double>(std::max<std::size_t>(request->cases.size(), 1));
+    };
+    const conform::ConformObserver observer{
+        .began = {},
+        .started = [&](const conform::Case& test) { progress.show(test.name, fraction()); },
+        .finished =
+            [&](const report::CheckResult& check) {
+                ++done;
+                say(case_lines(check, colour));
+            }};
+    auto result =
+        place.where == conform::Where::host
+            ? conform::conform_here(*request, **supervisor, observer)
+            : conform::conform_in_lab(*request, {}, **supervisor,
+                                      {.conform = observer, .progress = [&](const std::string& what) {
+                                           progress.show(what, fraction());
+                                       }});
     progress.clear();
+    result.command_line = options.command_line;
+    const auto document = report::to_json(result);
     const auto path = std::filesystem::path{options.directory} / "run.json";
-    auto kept = run;
-    kept.command_line = options.command_line;
-    const auto document = report::to_json(kept);
-    if (auto written = report::write_json_file(path, document); !written)
+    if (auto written = write_documents(options, result, document, path); !written)
         return complain(written.error());
     if (options.json)
         print(report::dump(document));
     else
-        print(conclusion(run, path.string()));
-    if (run.error)
-        complain(*run.error);
-    return report::exit_code(run.outcome);
+        print(conform_conclusion(result, path.string()));
+    if (result.error)
+        complain(*result.error);
+    return report::exit_code(result.outcome);
 }
 
 } // namespace
@@ -219,6 +239,11 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
 
     auto* const runner = command->add_subcommand("run", "Run tests, each on a machine of its own");
     runner->add_option("PATTERN", options->patterns, "Shell patterns over the names [all]");
+    runner
+        ->add_option("--where", options->where,
+                     "host, lab (an emulated AMD machine), or auto: the lab where this host offers no SVM")
+        ->check(CLI::IsMember({"auto", "host", "lab"}))
+        ->capture_default_str();
     runner->add_option("--jobs", options->jobs, "Tests at a time [one for every two processors]")
         ->check(CLI::Range(1, 1024));
     runner->add_option("--timeout", options->timeout_s, "Seconds that a test may take")
@@ -228,16 +253,22 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
         ->add_option("--baseline", options->baseline,
                      "Known results: a failure that stands there with its reason does not count")
         ->type_name("FILE.json");
+    runner->add_option("--tap", options->tap, "Write the results as TAP, too")->type_name("FILE");
+    runner->add_option("--junit", options->junit, "Write the results as JUnit's XML, too")->type_name("FILE");
     runner->add_option("-o,--output", options->directory, "Folder for run.json, the result document")
         ->type_name("DIR")
         ->capture_default_str();
     runner->add_flag("--json", options->json, "Print the result document instead of the verdicts");
+    // What an emulated machine is told; see nested/conform/in_lab.cpp.
+    runner->add_option("--names", options->names_file)->group("");
+    runner->add_flag("--stream", options->stream)->group("");
     runner->footer(
         "Verdicts: pass, fail, hang, crash, and n/a where the feature is not offered.\n"
         "Exit code: 0 all held, 1 one did not, 2 bad usage or input, 3 the host lacks what was asked.\n\n"
         "Examples:\n"
         "  nestbed conform run\n"
-        "  nestbed conform run 'svm.npt.*' --jobs 4\n"
+        "  nestbed conform run 'svm.npt.*' --where lab\n"
+        "  nestbed conform run --baseline known.json --junit results.xml\n"
         "  nestbed conform run svm.vmrun_checks.asid_zero");
     runner->callback([options, &action] { action = [options] { return run(*options); }; });
 }

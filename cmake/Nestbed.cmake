@@ -38,3 +38,22 @@ function(nestbed_test name)
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
+
+# nestbed_embed(NAME FILE) makes the library nestbed::NAME, which holds a file's bytes as the symbols NAME_text and
+# NAME_text_end.
+function(nestbed_embed name file)
+  set(holder ${CMAKE_CURRENT_BINARY_DIR}/${name}.S)
+  set(content ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  file(GENERATE OUTPUT ${holder} CONTENT
+"    .section .rodata
+    .globl ${name}_text, ${name}_text_end
+${name}_text:
+    .incbin \"${content}\"
+${name}_text_end:
+    .byte 0
+    .section .note.GNU-stack, \"\", @progbits
+")
+  add_library(${name} STATIC ${holder})
+  add_library(nestbed::${name} ALIAS ${name})
+  set_source_files_properties(${holder} PROPERTIES OBJECT_DEPENDS ${content})
+endfunction()

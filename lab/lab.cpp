@@ -230,7 +230,7 @@ Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
         }
         one.keep_console();
         // Emulated kernels hang now and then, through no fault of the command.
-        if (ended->ending != Ending::host_died || attempts > 1)
+        if (ended->ending != Ending::host_died || attempts >= request.attempts)
             return tl::unexpected{*error};
         observer.again(*error);
     }

@@ -28,6 +28,7 @@ struct LabRequest {
     std::chrono::milliseconds timeout = std::chrono::minutes{30}; // of the command and the boot together
     std::chrono::milliseconds boot_patience = std::chrono::minutes{2}; // to the first word from inside
     std::chrono::milliseconds silence = std::chrono::seconds{30};      // between two heartbeats, one a second
+    unsigned attempts = 2; // how often it may boot where the emulated host dies without a word
     std::chrono::milliseconds grace = std::chrono::seconds{10}; // to end in, after a signal or the timeout
 };
 
