@@ -46,9 +46,10 @@ Status mount_all() {
         const char* type;
         const char* target;
     };
-    for (const auto& [type, target] :
-         {Mount{"proc", "/proc"}, Mount{"sysfs", "/sys"}, Mount{"devtmpfs", "/dev"}, Mount{"tmpfs", "/tmp"},
-          Mount{"tmpfs", "/dev/shm"}}) {
+    // /tmp stays what the initramfs made of it: the command's input may be there.
+    ::mkdir("/tmp", 01777);
+    for (const auto& [type, target] : {Mount{"proc", "/proc"}, Mount{"sysfs", "/sys"},
+                                       Mount{"devtmpfs", "/dev"}, Mount{"tmpfs", "/dev/shm"}}) {
         ::mkdir(target, 0755);
         if (::mount(type, target, type, 0, nullptr) != 0 &&
             errno != EBUSY) // the kernel may have mounted /dev
