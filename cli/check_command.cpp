@@ -20,6 +20,7 @@
 #include "report/host_facts.hpp"
 #include "report/json.hpp"
 #include "report/json_file.hpp"
+#include "report/nested_offer.hpp"
 #include "topology/host.hpp"
 
 namespace nestbed::cli {
@@ -44,24 +45,13 @@ bool locale_is_utf8() {
     return is_utf8;
 }
 
-nested::Offer ask_for_nesting(const kvm::Kvm& kvm, const report::HostFacts& facts) {
-    nested::OfferFacts asked{.supported_cpuid = kvm.supported_cpuid().value_or(core::cpu::Table{}),
-                             .feature_msrs = kvm.feature_msrs(),
-                             .module = facts.kvm_module,
-                             .nested_parameter = std::nullopt};
-    const auto parameter = facts.module_parameters.find(facts.kvm_module + ".nested");
-    if (parameter != facts.module_parameters.end())
-        asked.nested_parameter = parameter->second;
-    return nested::offer_of(asked);
-}
-
 report::HostState look_at_host() {
     const auto host = topology::discover("auto");
     const auto kvm = kvm::Kvm::open();
     report::HostState state;
     state.facts = report::gather_host_facts(host ? &*host : nullptr, kvm ? &*kvm : nullptr);
     if (kvm)
-        state.nested = ask_for_nesting(*kvm, state.facts);
+        state.nested = report::nested_offer(*kvm);
     else {
         state.nested = nested::offer_of({});
         state.kvm_error = kvm.error();

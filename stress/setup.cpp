@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/boot/placement.hpp"
+#include "report/nested_offer.hpp"
 #include "stress/payload.hpp"
 
 namespace nestbed::stress {
@@ -47,12 +48,22 @@ Result<Setup> set_up(const MachineRequest& request, HostSeen seen) {
     auto plan = topology::plan(plan_request(request, most), *seen.host);
     if (!plan)
         return tl::unexpected{plan.error()};
-    return Setup{.kvm = std::move(*seen.kvm), .payload = std::move(*payload), .plan = std::move(*plan)};
+    const auto shown = nested::resolve(request.nested, report::nested_offer(*seen.kvm));
+    if (!shown)
+        return tl::unexpected{shown.error()};
+    return Setup{.kvm = std::move(*seen.kvm),
+                 .payload = std::move(*payload),
+                 .plan = std::move(*plan),
+                 .shown = *shown};
 }
 
 Result<machine::MachinePtr> create_machine(const Setup& setup, supervise::Supervisor& supervisor) {
-    return machine::Machine::create(
-        setup.kvm, {.plan = setup.plan, .payload = &setup.payload, .nested = true}, supervisor);
+    return machine::Machine::create(setup.kvm,
+                                    {.plan = setup.plan,
+                                     .payload = &setup.payload,
+                                     .nested = setup.shown.nested,
+                                     .hidden_svm = setup.shown.hidden_svm},
+                                    supervisor);
 }
 
 } // namespace nestbed::stress

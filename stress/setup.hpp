@@ -8,6 +8,7 @@
 #include "core/boot/payload.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/machine/machine.hpp"
+#include "nested/profile.hpp"
 #include "topology/host.hpp"
 #include "topology/plan.hpp"
 
@@ -20,6 +21,7 @@ struct MachineRequest {
     topology::Policy policy = topology::Policy::numa;
     topology::PageSize page_size = topology::PageSize::base;
     std::optional<topology::Shape> shape; // empty: derived from the placement
+    nested::Profile nested;
 };
 
 inline constexpr std::uint32_t default_vcpus = 288;
@@ -41,9 +43,10 @@ struct Setup {
     kvm::Kvm kvm;
     boot::Payload payload;
     topology::Plan plan;
+    nested::Shown shown;
 };
 
-// Errors: of what could not be seen, and those of topology::plan().
+// Errors: of what could not be seen, and those of nested::resolve() and topology::plan().
 [[nodiscard]] Result<Setup> set_up(const MachineRequest& request, HostSeen seen);
 
 // Errors: those of machine::Machine::create().

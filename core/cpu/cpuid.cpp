@@ -68,8 +68,12 @@ void write_extended_features(Table& table, Vendor vendor, const GuestCpuidOption
     const bool amd = is_amd_like(vendor);
     entry.ecx = set_bit(entry.ecx, feature::cmp_legacy, amd && processors_per_socket(options.shape) > 1);
     entry.ecx = set_bit(entry.ecx, feature::topoext, amd);
-    if (options.nested)
+    if (options.nested) {
+        for (auto& other : table)
+            if (other.function == leaf::svm)
+                other.edx &= ~options.hidden_svm;
         return;
+    }
     entry.ecx = set_bit(entry.ecx, feature::svm, false);
     std::erase_if(table, [](const kvm_cpuid_entry2& other) { return other.function == leaf::svm; });
 }

@@ -19,6 +19,8 @@ struct GuestCpuidOptions {
     bool tsc_deadline = false;
     // False hides VMX and SVM (and empties leaf 0x8000000A); true shows whichever the host has.
     bool nested = true;
+    // Bits of leaf 0x8000000A EDX that are not shown although the host has them.
+    std::uint32_t hidden_svm = 0;
     // KVM_FEATURE_MSI_EXT_DEST_ID: MSIs carry destination bits 14:8 in address bits 11:5. The VMM's to
     // promise.
     bool ext_dest_id = false;

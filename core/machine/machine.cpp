@@ -89,6 +89,7 @@ Status Machine::set_up_vm(const kvm::Kvm& kvm) {
                                        {.shape = _spec.plan.shape,
                                         .tsc_deadline = kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
                                         .nested = _spec.nested,
+                                        .hidden_svm = _spec.hidden_svm,
                                         .ext_dest_id = true});
     if (auto set = configure_vm(_vm, topology::max_apic_id(_spec.plan.shape)); !set)
         return set;
