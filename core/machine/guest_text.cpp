@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/printable.hpp"
 #include "core/machine/exit_text.hpp"
 
 namespace nestbed::machine {
@@ -66,11 +67,7 @@ std::vector<std::string> describe_snapshot(std::uint32_t vcpu, std::uint32_t api
 }
 
 std::string record_text(const wire::Record& copy) {
-    std::string text{copy.text, std::min<std::size_t>(copy.length, wire::record_text_bytes)};
-    for (auto& c : text)
-        if (c < ' ' || c > '~')
-            c = '?';
-    return text;
+    return printable({copy.text, std::min<std::size_t>(copy.length, wire::record_text_bytes)});
 }
 
 } // namespace nestbed::machine
