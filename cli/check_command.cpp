@@ -18,7 +18,6 @@
 #include "report/host_check.hpp"
 #include "report/host_check_text.hpp"
 #include "report/host_facts.hpp"
-#include "report/json.hpp"
 #include "report/json_file.hpp"
 #include "topology/host.hpp"
 
@@ -79,16 +78,7 @@ int check(const CheckOptions& options) {
 
     std::string text;
     if (options.json) {
-        auto list = nlohmann::ordered_json::array();
-        for (const auto& finding : findings)
-            list.push_back(report::to_json(finding));
-        text = report::dump({{"vcpus", options.vcpus},
-                             {"host", report::to_json(state.facts)},
-                             {"nested", nested::to_string(state.nested.extension)},
-                             {"findings", std::move(list)},
-                             {"all_vcpus_run", report::all_vcpus_run(findings)},
-                             {"any_guest_runs", report::any_guest_runs(findings)},
-                             {"conclusion", conclusion}});
+        text = report::dump(report::to_json(state, options.vcpus, findings, conclusion));
     } else {
         const bool symbols = is_terminal(STDOUT_FILENO) && locale_is_utf8();
         text = report::format_findings(findings, symbols ? report::Marks::symbols : report::Marks::words);
