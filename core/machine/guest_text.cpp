@@ -7,11 +7,14 @@
 #include <fmt/format.h>
 
 #include "base/printable.hpp"
+#include "base/ranges.hpp"
 #include "core/machine/exit_text.hpp"
 
 namespace nestbed::machine {
 
 namespace {
+
+constexpr std::size_t most_list_characters = 72;
 
 // SDM volume 3, table 6-1.
 constexpr std::array<std::string_view, 22> exception_names{
@@ -21,21 +24,7 @@ constexpr std::array<std::string_view, 22> exception_names{
 } // namespace
 
 std::string vcpu_list(const std::vector<std::uint32_t>& vcpus) {
-    std::string text = vcpus.size() == 1 ? "vCPU " : "vCPUs ";
-    constexpr std::size_t most_ranges = 16;
-    std::size_t ranges = 0;
-    for (std::size_t i = 0; i < vcpus.size();) {
-        auto end = i + 1;
-        while (end < vcpus.size() && vcpus[end] == vcpus[end - 1] + 1)
-            ++end;
-        if (++ranges > most_ranges)
-            return text + ",...";
-        text += fmt::format("{}{}", i == 0 ? "" : ",", vcpus[i]);
-        if (end - i > 1)
-            text += fmt::format("-{}", vcpus[end - 1]);
-        i = end;
-    }
-    return text;
+    return (vcpus.size() == 1 ? "vCPU " : "vCPUs ") + format_ranges_within(vcpus, most_list_characters);
 }
 
 std::string describe_exception(const wire::ExceptionReport& r) {
