@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/fd.hpp"
+#include "base/first_error.hpp"
 #include "base/printable.hpp"
 
 namespace nestbed::bench {
@@ -188,8 +189,8 @@ std::string last_words(std::string_view output) {
 Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chrono::milliseconds deadline) {
     auto out = make_pipe();
     auto err = make_pipe();
-    if (!out || !err)
-        return tl::unexpected{out ? err.error() : out.error()};
+    if (auto made = first_error(out, err); !made)
+        return tl::unexpected{made.error()};
     const Signals signals;
     const auto start = Clock::now();
     const auto pid = spawn(arguments, out->out.get(), err->out.get());
