@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "cli/output.hpp"
+#include "core/boot/placement.hpp"
 #include "core/kvm/kvm.hpp"
+#include "core/machine/process_limits.hpp"
 #include "nested/offer.hpp"
 #include "report/host_check.hpp"
 #include "report/host_check_text.hpp"
@@ -27,6 +29,8 @@ namespace {
 
 constexpr std::uint32_t usual_vcpus = 288; // what `validate` runs by itself
 constexpr std::uint32_t most_asked = 65536;
+constexpr report::GuestNeeds needs{.memory_bytes = &boot::default_memory_bytes,
+                                   .open_files = &machine::open_files_needed};
 
 struct CheckOptions {
     std::uint32_t vcpus = 1024;
@@ -70,11 +74,11 @@ report::HostState look_at_host() {
 
 int check(const CheckOptions& options) {
     const auto state = look_at_host();
-    const auto findings = report::judge_host(state, options.vcpus);
+    const auto findings = report::judge_host(state, needs, options.vcpus);
     std::vector<std::uint32_t> counts{options.vcpus};
     if (options.vcpus > usual_vcpus)
         counts.insert(counts.begin(), usual_vcpus);
-    const auto conclusion = report::conclude(state, counts);
+    const auto conclusion = report::conclude(state, needs, counts);
 
     std::string text;
     if (options.json) {

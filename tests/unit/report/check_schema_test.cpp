@@ -30,12 +30,14 @@ HostState example_state() {
 Json document(const HostState& state) {
     constexpr std::uint32_t vcpus = 1024;
     const std::vector counts{vcpus};
-    return Json::parse(dump(to_json(state, vcpus, judge_host(state, vcpus), conclude(state, counts))));
+    return Json::parse(dump(to_json(state, vcpus, judge_host(state, test::example_needs, vcpus),
+                                    conclude(state, test::example_needs, counts))));
 }
 
 TEST(CheckSchema, AcceptsHostsOfWhichMuchOrLittleIsKnown) {
     EXPECT_THAT(violations(document(example_state()), check_schema()), IsEmpty());
     HostState nothing;
+    nothing.nested = nested::offer_of({});
     nothing.kvm_error = Error{ErrorKind::host_lacks, "open /dev/kvm", "there is none", "modprobe kvm"};
     EXPECT_THAT(violations(document(nothing), check_schema()), IsEmpty());
 }
