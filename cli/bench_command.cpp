@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -28,51 +29,22 @@ struct ChildOptions {
     std::uint64_t number = 0;
 };
 
-nlohmann::ordered_json to_json(const report::Summary& summary) {
-    return {{"count", summary.count}, {"min", summary.min}, {"median", summary.median}, {"max", summary.max}};
-}
-
-nlohmann::ordered_json to_json(const bench::Figure& figure) {
-    nlohmann::ordered_json json{
-        {"name", figure.name}, {"what", figure.what}, {"unit", figure.unit}, {"ours", to_json(figure.ours)}};
-    if (figure.other)
-        json["other"] = to_json(*figure.other);
-    if (figure.ratio)
-        json["ratio"] = to_json(*figure.ratio);
-    json["target"] = {{figure.at_most ? "at_most" : "at_least", figure.target}};
-    json["holds"] = figure.holds();
-    return json;
-}
-
-std::string to_line(const bench::Figure& figure) {
-    auto line = fmt::format("{:<6} {:<16} ours {:.4g} {}", figure.holds() ? "holds" : "misses", figure.name,
-                            figure.ours.median, figure.unit);
-    if (figure.other)
-        line += fmt::format(", other {:.4g} {}", figure.other->median, figure.unit);
-    if (figure.ratio)
-        line += fmt::format(", ratio {:.2f} ({:.2f} to {:.2f}, {} pairs)", figure.ratio->median,
-                            figure.ratio->min, figure.ratio->max, figure.ratio->count);
-    return line + fmt::format(", {} {:g}\n       {}\n", figure.at_most ? "at most" : "at least",
-                              figure.target, figure.what);
-}
-
 int run_bench(const BenchOptions& options) {
     auto request = options.request;
     std::error_code error;
     request.program = std::filesystem::read_symlink("/proc/self/exe", error).string();
     request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
     const auto facts = report::gather_host_facts(nullptr, nullptr);
-    nlohmann::ordered_json document{{"schema_version", 1},
-                                    {"host", {{"kernel", facts.kernel}, {"cpu_model", facts.cpu_model}}},
-                                    {"figures", nlohmann::ordered_json::array()}};
+    std::vector<bench::Figure> figures;
     const auto ran = bench::run_bench(
         request, [](const std::string& what) { fmt::print(stderr, "  ... {}\n", what); },
         [&](const bench::Figure& figure) {
-            document["figures"].push_back(to_json(figure));
+            figures.push_back(figure);
             if (!options.json)
-                print(to_line(figure));
+                print(bench::to_text(figure));
         });
     // What was measured before something went wrong is kept.
+    const auto document = bench::to_json(figures, facts, ran ? nullptr : &ran.error());
     if (options.json)
         print(report::dump(document));
     if (!options.directory.empty())
@@ -97,7 +69,9 @@ void add_bench_command(CLI::App& app, Action& action) {
     command->add_option("--repeat", options->request.repeat, "Pairs, run in turn")
         ->capture_default_str()
         ->check(CLI::Range(1, 1000));
-    command->add_option("--against", options->request.against, "A shell command to time in turn with bringup")
+    command
+        ->add_option("--against", options->request.against,
+                     "A shell command that ends with 0, to time in turn with bringup")
         ->type_name("COMMAND");
     command->add_option("--timeout", options->timeout_s, "Seconds that one child may take")
         ->capture_default_str()
@@ -105,11 +79,14 @@ void add_bench_command(CLI::App& app, Action& action) {
     command->add_option("-o,--output", options->directory, "Folder for bench.json")->type_name("DIR");
     command->add_flag("--json", options->json, "The figures as JSON");
     command->footer(
-        "A benchmark informs: the exit code is 0 whether a target holds or not.\n\n"
+        "A benchmark informs: the exit code is 0 whether a target holds or not. Where a round fails, the "
+        "rounds\n"
+        "before it are reported with the error.\n\n"
         "Examples:\n"
         "  nestbed bench\n"
         "  nestbed bench bringup --vcpus 1024 --repeat 3\n"
-        "  nestbed bench bringup --against 'qemu-system-x86_64 -accel kvm -smp 288 -kernel test.flat'");
+        "  nestbed bench bringup --against 'qemu-system-x86_64 -accel kvm -smp 288 -kernel test.flat \\\n"
+        "      -device isa-debug-exit; test $? -eq 1'");
     command->callback([options, &action] { action = [options] { return run_bench(*options); }; });
 
     auto child = std::make_shared<ChildOptions>();

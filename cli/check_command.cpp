@@ -13,12 +13,13 @@
 #include <unistd.h>
 
 #include "cli/output.hpp"
+#include "core/boot/placement.hpp"
 #include "core/kvm/kvm.hpp"
+#include "core/machine/process_limits.hpp"
 #include "nested/offer.hpp"
 #include "report/host_check.hpp"
 #include "report/host_check_text.hpp"
 #include "report/host_facts.hpp"
-#include "report/json.hpp"
 #include "report/json_file.hpp"
 #include "report/nested_offer.hpp"
 #include "topology/host.hpp"
@@ -29,6 +30,8 @@ namespace {
 
 constexpr std::uint32_t usual_vcpus = 288; // what `validate` runs by itself
 constexpr std::uint32_t most_asked = 65536;
+constexpr report::GuestNeeds needs{.memory_bytes = &boot::default_memory_bytes,
+                                   .open_files = &machine::open_files_needed};
 
 struct CheckOptions {
     std::uint32_t vcpus = 1024;
@@ -61,24 +64,15 @@ report::HostState look_at_host() {
 
 int check(const CheckOptions& options) {
     const auto state = look_at_host();
-    const auto findings = report::judge_host(state, options.vcpus);
+    const auto findings = report::judge_host(state, needs, options.vcpus);
     std::vector<std::uint32_t> counts{options.vcpus};
     if (options.vcpus > usual_vcpus)
         counts.insert(counts.begin(), usual_vcpus);
-    const auto conclusion = report::conclude(state, counts);
+    const auto conclusion = report::conclude(state, needs, counts);
 
     std::string text;
     if (options.json) {
-        auto list = nlohmann::ordered_json::array();
-        for (const auto& finding : findings)
-            list.push_back(report::to_json(finding));
-        text = report::dump({{"vcpus", options.vcpus},
-                             {"host", report::to_json(state.facts)},
-                             {"nested", nested::to_string(state.nested.extension)},
-                             {"findings", std::move(list)},
-                             {"all_vcpus_run", report::all_vcpus_run(findings)},
-                             {"any_guest_runs", report::any_guest_runs(findings)},
-                             {"conclusion", conclusion}});
+        text = report::dump(report::to_json(state, options.vcpus, findings, conclusion));
     } else {
         const bool symbols = is_terminal(STDOUT_FILENO) && locale_is_utf8();
         text = report::format_findings(findings, symbols ? report::Marks::symbols : report::Marks::words);

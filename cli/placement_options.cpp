@@ -1,5 +1,6 @@
 #include "cli/placement_options.hpp"
 
+#include "base/first_error.hpp"
 #include "base/units.hpp"
 
 namespace nestbed::cli {
@@ -47,10 +48,8 @@ Result<stress::MachineRequest> PlacementOptions::read() const {
     }
     const auto named = topology::parse_policy(policy);
     const auto pages = topology::parse_page_size(page_size);
-    if (!named)
-        return tl::unexpected{named.error()};
-    if (!pages)
-        return tl::unexpected{pages.error()};
+    if (auto both = first_error(named, pages); !both)
+        return tl::unexpected{both.error()};
     values.policy = *named;
     values.page_size = *pages;
     if (!topology.empty()) {

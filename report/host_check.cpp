@@ -7,8 +7,6 @@
 #include <fmt/format.h>
 
 #include "base/units.hpp"
-#include "core/boot/placement.hpp"
-#include "core/machine/process_limits.hpp"
 #include "report/kvm_findings.hpp"
 
 namespace nestbed::report {
@@ -24,16 +22,16 @@ constexpr std::uint64_t maps_besides_vcpus = 1024;
 // Bytes resident beside the guest's memory: stack, kvm_run and what the VMM keeps of it.
 constexpr std::uint64_t host_bytes_per_vcpu = 32 * KiB;
 
-std::uint64_t memory_needed(std::uint32_t vcpus) {
-    return boot::default_memory_bytes(vcpus) + vcpus * host_bytes_per_vcpu;
+std::uint64_t memory_needed(const GuestNeeds& needs, std::uint32_t vcpus) {
+    return needs.memory_bytes(vcpus) + vcpus * host_bytes_per_vcpu;
 }
 
 // How many vCPUs fit; 0 where not even one does.
-std::uint32_t most_vcpus_in(std::uint64_t bytes) {
+std::uint32_t most_vcpus_in(const GuestNeeds& needs, std::uint64_t bytes) {
     std::uint32_t vcpus = 0;
     // What is needed grows with every vCPU: bit by bit from above.
     for (std::uint32_t bit = 1U << 16; bit > 0; bit /= 2)
-        if (memory_needed(vcpus + bit) <= bytes)
+        if (memory_needed(needs, vcpus + bit) <= bytes)
             vcpus += bit;
     return vcpus;
 }
@@ -86,8 +84,8 @@ HostFinding judge_nodes(const topology::Host& host) {
     return finding;
 }
 
-HostFinding judge_memory(const topology::Host& host, std::uint32_t vcpus) {
-    const auto needed = memory_needed(vcpus);
+HostFinding judge_memory(const topology::Host& host, const GuestNeeds& needs, std::uint32_t vcpus) {
+    const auto needed = memory_needed(needs, vcpus);
     std::uint64_t free = 0;
     std::uint64_t total = 0;
     for (const auto& node : host.nodes)
@@ -96,7 +94,7 @@ HostFinding judge_memory(const topology::Host& host, std::uint32_t vcpus) {
             total += node.memory_bytes;
         }
     const bool enough = free >= needed;
-    const auto fitting = most_vcpus_in(free);
+    const auto fitting = most_vcpus_in(needs, free);
     return {.name = "memory",
             .level = enough ? Level::ok : Level::falls_short,
             .needed_by = NeededBy::every_guest,
@@ -107,7 +105,7 @@ HostFinding judge_memory(const topology::Host& host, std::uint32_t vcpus) {
                                     : "stop something of `ps -eo rss,pid,comm --sort=-rss | head`"};
 }
 
-HostFinding judge_huge_pages(const topology::Host& host, std::uint32_t vcpus, std::uint64_t page_bytes,
+HostFinding judge_huge_pages(const topology::Host& host, std::uint64_t guest_bytes, std::uint64_t page_bytes,
                              std::string_view option) {
     std::uint64_t nodes = 0;
     std::uint64_t free = 0;
@@ -125,7 +123,7 @@ HostFinding judge_huge_pages(const topology::Host& host, std::uint32_t vcpus, st
             }
     }
     // Each virtual node has whole pages of its own.
-    const auto needed = std::max(round_up(boot::default_memory_bytes(vcpus), page_bytes) / page_bytes, nodes);
+    const auto needed = std::max(round_up(guest_bytes, page_bytes) / page_bytes, nodes);
     HostFinding finding{.name = fmt::format("huge pages {}", option),
                         .level = Level::ok,
                         .needed_by = NeededBy::an_option,
@@ -164,8 +162,8 @@ struct LimitRule {
     std::string remedy;
 };
 
-std::vector<LimitRule> limit_rules(std::uint32_t vcpus) {
-    const auto files = machine::open_files_needed(vcpus);
+std::vector<LimitRule> limit_rules(const GuestNeeds& needs, std::uint32_t vcpus) {
+    const auto files = needs.open_files(vcpus);
     const auto threads = vcpus + threads_besides_vcpus;
     const auto maps = vcpus * maps_per_vcpu + maps_besides_vcpus;
     // Others count as well, for a user or for the whole machine: the remedies leave them room.
@@ -244,21 +242,21 @@ std::string_view to_string(Level level) {
     return "unknown";
 }
 
-std::vector<HostFinding> judge_host(const HostState& state, std::uint32_t vcpus) {
+std::vector<HostFinding> judge_host(const HostState& state, const GuestNeeds& needs, std::uint32_t vcpus) {
     std::vector<HostFinding> findings;
     if (const auto& host = state.facts.topology) {
         findings.push_back(judge_cpus(*host));
         findings.push_back(judge_nodes(*host));
-        findings.push_back(judge_memory(*host, vcpus));
-        findings.push_back(judge_huge_pages(*host, vcpus, 2 * MiB, "2M"));
-        findings.push_back(judge_huge_pages(*host, vcpus, GiB, "1G"));
+        findings.push_back(judge_memory(*host, needs, vcpus));
+        findings.push_back(judge_huge_pages(*host, needs.memory_bytes(vcpus), 2 * MiB, "2M"));
+        findings.push_back(judge_huge_pages(*host, needs.memory_bytes(vcpus), GiB, "1G"));
     } else {
         findings.push_back(unknown_topology("CPUs", "1 or more"));
     }
     for (auto& finding : judge_kvm(state, vcpus))
         findings.push_back(std::move(finding));
     findings.push_back(judge_nested(state));
-    for (auto& rule : limit_rules(vcpus))
+    for (auto& rule : limit_rules(needs, vcpus))
         if (auto finding = judge_limit(state.facts, std::move(rule)))
             findings.push_back(std::move(*finding));
     if (auto finding = judge_memory_lock(state.facts))
@@ -277,11 +275,12 @@ bool any_guest_runs(std::span<const HostFinding> findings) {
                                 [](const HostFinding& finding) { return finding.level == Level::missing; });
 }
 
-std::string conclude(const HostState& state, std::span<const std::uint32_t> vcpu_counts) {
+std::string conclude(const HostState& state, const GuestNeeds& needs,
+                     std::span<const std::uint32_t> vcpu_counts) {
     std::string text;
     for (const auto vcpus : vcpu_counts) {
         std::string hindrances;
-        for (const auto& finding : judge_host(state, vcpus))
+        for (const auto& finding : judge_host(state, needs, vcpus))
             if (finding.needed_by == NeededBy::every_guest && finding.level != Level::ok)
                 hindrances += (hindrances.empty() ? "" : ", ") + finding.name;
         text +=

@@ -45,9 +45,16 @@ struct HostState {
     nested::Offer nested;
 };
 
+// What a guest needs of the host, said by those who make it. Both grow with every vCPU.
+struct GuestNeeds {
+    std::uint64_t (*memory_bytes)(std::uint32_t vcpus); // the guest's own
+    std::uint64_t (*open_files)(std::uint32_t vcpus);
+};
+
 // One finding for each thing, in the order in which people look for causes. What is not known (a limit that
 // cannot be read) has no finding, but a topology or a KVM that is not there has one.
-[[nodiscard]] std::vector<HostFinding> judge_host(const HostState& state, std::uint32_t vcpus = 1024);
+[[nodiscard]] std::vector<HostFinding> judge_host(const HostState& state, const GuestNeeds& needs,
+                                                  std::uint32_t vcpus);
 
 // Whether a guest of the vCPUs that were judged runs.
 [[nodiscard]] bool all_vcpus_run(std::span<const HostFinding> findings);
@@ -56,6 +63,7 @@ struct HostState {
 [[nodiscard]] bool any_guest_runs(std::span<const HostFinding> findings);
 
 // "288 vCPUs: yes; 1024 vCPUs: no (max vCPUs); nested: SVM".
-[[nodiscard]] std::string conclude(const HostState& state, std::span<const std::uint32_t> vcpu_counts);
+[[nodiscard]] std::string conclude(const HostState& state, const GuestNeeds& needs,
+                                   std::span<const std::uint32_t> vcpu_counts);
 
 } // namespace nestbed::report

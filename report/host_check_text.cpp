@@ -2,12 +2,18 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
+
+#include "report/json.hpp"
 
 namespace nestbed::report {
 
 namespace {
+
+// Of the document; docs/result-format.md says when it grows.
+constexpr int check_schema_version = 1;
 
 std::string_view symbol_of(Level level) {
     switch (level) {
@@ -59,6 +65,22 @@ nlohmann::ordered_json to_json(const HostFinding& finding) {
             {"asked", finding.asked},
             {"found", finding.found},
             {"remedy", finding.remedy}};
+}
+
+nlohmann::ordered_json to_json(const HostState& state, std::uint32_t vcpus,
+                               std::span<const HostFinding> findings, std::string_view conclusion) {
+    auto list = nlohmann::ordered_json::array();
+    for (const auto& finding : findings)
+        list.push_back(to_json(finding));
+    return {{"schema_version", check_schema_version},
+            {"program", {{"name", "nestbed"}, {"version", program_version()}}},
+            {"vcpus", vcpus},
+            {"host", to_json(state.facts)},
+            {"nested", nested::to_string(state.nested.extension)},
+            {"findings", std::move(list)},
+            {"all_vcpus_run", all_vcpus_run(findings)},
+            {"any_guest_runs", any_guest_runs(findings)},
+            {"conclusion", conclusion}};
 }
 
 } // namespace nestbed::report

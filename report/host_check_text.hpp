@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -16,5 +17,10 @@ enum class Marks { words, symbols }; // "ok", "short", "missing" or U+2713, "!",
 [[nodiscard]] std::string format_findings(std::span<const HostFinding> findings, Marks marks);
 
 [[nodiscard]] nlohmann::ordered_json to_json(const HostFinding& finding);
+
+// What was judged against `vcpus` as the document that docs/check.schema.json describes.
+[[nodiscard]] nlohmann::ordered_json to_json(const HostState& state, std::uint32_t vcpus,
+                                             std::span<const HostFinding> findings,
+                                             std::string_view conclusion);
 
 } // namespace nestbed::report

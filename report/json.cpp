@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-#include "report/ranges.hpp"
+#include "base/ranges.hpp"
 
 namespace nestbed::report {
 

@@ -10,8 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "base/ranges.hpp"
 #include "base/units.hpp"
-#include "report/ranges.hpp"
 
 namespace nestbed::report {
 

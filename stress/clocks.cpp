@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "core/cpu/bits.hpp"
+#include "core/cpu/leaves.hpp"
 #include "stress/checks.hpp"
 #include "stress/wire/jobs.hpp"
 
@@ -55,9 +57,10 @@ Result<Finding> check_tsc_ring3(const DriverContext& context) {
 Result<Finding> check_timer(const DriverContext& context) {
     auto& machine = context.machine;
     const auto khz = machine.tsc_khz();
-    // Bit 24 of leaf 1 ECX: TSC-deadline mode (SDM volume 3, 11.5.4.1).
-    const auto* const features = core::cpu::find(machine.cpuid(), 1);
-    if (features == nullptr || (features->ecx & 1U << 24) == 0 || khz == 0)
+    // SDM volume 3, 11.5.4.1.
+    const auto* const features = core::cpu::find(machine.cpuid(), core::cpu::leaf::features);
+    if (features == nullptr || !core::cpu::has_bit(features->ecx, core::cpu::feature::tsc_deadline) ||
+        khz == 0)
         return Finding{.good = true,
                        .skip = "this KVM offers no TSC-deadline timer (KVM_CAP_TSC_DEADLINE_TIMER)"};
     Scratch scratch{machine};

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/first_error.hpp"
 #include "stress/checks.hpp"
 #include "stress/ipi_plan.hpp"
 #include "stress/wire/jobs.hpp"
@@ -39,10 +40,8 @@ Result<UnicastTables> place_tables(machine::Machine& machine, const IpiTargets& 
     auto slots = scratch.table<std::uint32_t>(vcpus * uni::vectors);
     auto waiters = scratch.table<std::uint32_t>(vcpus);
     auto received = scratch.table<std::uint8_t>(vcpus * vcpus);
-    for (const auto* error : {targets ? nullptr : &targets.error(), slots ? nullptr : &slots.error(),
-                              waiters ? nullptr : &waiters.error(), received ? nullptr : &received.error()})
-        if (error != nullptr)
-            return tl::unexpected{*error};
+    if (auto placed = first_error(targets, slots, waiters, received); !placed)
+        return tl::unexpected{placed.error()};
     std::ranges::transform(plan.targets, targets->entries.begin(), [&](std::uint32_t vcpu) {
         const auto id = machine.plan().vcpus[vcpu].apic_id;
         return uni::Target{vcpu, mode == uni::logical ? logical_id(id) : id};
@@ -111,10 +110,8 @@ Result<Finding> run_broadcast(const DriverContext& context, bool with_nmi) {
     const auto state = scratch.table<broad::State>(1);
     const auto initiators = scratch.table<std::uint32_t>(order.size());
     const auto latencies = scratch.table<std::uint64_t>(order.size());
-    for (const auto* error : {state ? nullptr : &state.error(), initiators ? nullptr : &initiators.error(),
-                              latencies ? nullptr : &latencies.error()})
-        if (error != nullptr)
-            return tl::unexpected{*error};
+    if (auto placed = first_error(state, initiators, latencies); !placed)
+        return tl::unexpected{placed.error()};
     std::ranges::copy(order, initiators->entries.begin());
     auto ran = machine.run_job(
         on_all(context, "ipi.broadcast",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/first_error.hpp"
 #include "core/boot/placement.hpp"
 #include "report/nested_offer.hpp"
 #include "stress/payload.hpp"
@@ -37,13 +38,9 @@ HostSeen look_at_host() {
 }
 
 Result<Setup> set_up(const MachineRequest& request, HostSeen seen) {
-    if (!seen.host)
-        return tl::unexpected{seen.host.error()};
-    if (!seen.kvm)
-        return tl::unexpected{seen.kvm.error()};
     auto payload = embedded_payload();
-    if (!payload)
-        return tl::unexpected{payload.error()};
+    if (auto all = first_error(seen.host, seen.kvm, payload); !all)
+        return tl::unexpected{all.error()};
     const auto most = static_cast<std::uint32_t>(seen.kvm->check_extension(KVM_CAP_MAX_VCPUS));
     auto plan = topology::plan(plan_request(request, most), *seen.host);
     if (!plan)

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/first_error.hpp"
 #include "core/cpu/seen.hpp"
 #include "stress/checks.hpp"
 #include "stress/wire/jobs.hpp"
@@ -15,10 +16,8 @@ Result<Finding> check_topology(const DriverContext& context) {
     Scratch scratch{machine};
     const auto leaves = scratch.table<dump::Leaf>(wanted.size());
     const auto results = scratch.table<dump::Registers>(wanted.size() * machine.vcpus());
-    if (!leaves)
-        return tl::unexpected{leaves.error()};
-    if (!results)
-        return tl::unexpected{results.error()};
+    if (auto placed = first_error(leaves, results); !placed)
+        return tl::unexpected{placed.error()};
     for (std::size_t i = 0; i < wanted.size(); ++i)
         leaves->entries[i] = {wanted[i].leaf, wanted[i].subleaf};
     if (auto ran = machine.run_job(

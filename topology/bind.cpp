@@ -10,8 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "base/ranges.hpp"
 #include "base/units.hpp"
-#include "topology/index_list.hpp"
 #include "topology/kernel_numa.hpp"
 
 // Of Linux 5.14; the headers of older C libraries lack it.
@@ -41,7 +41,7 @@ bool knows_populate() {
 Status pin_this_thread(std::span<const std::uint32_t> pus) {
     if (pus.empty())
         return {};
-    const auto asked = fmt::format("pin this thread to PUs {} (sched_setaffinity)", format_index_list(pus));
+    const auto asked = fmt::format("pin this thread to PUs {} (sched_setaffinity)", format_ranges(pus));
     const auto set = make_cpu_set(pus);
     if (!set)
         return fail(ErrorKind::host_lacks, asked, fmt::format("no PU has an index above {}", max_pu_index));

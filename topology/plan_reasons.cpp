@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "topology/index_list.hpp"
+#include "base/ranges.hpp"
 #include "topology/memory_split.hpp"
 
 namespace nestbed::topology {
@@ -111,12 +111,12 @@ std::vector<std::string> notes_on(const Plan& plan, const Host& host, const Usab
     });
     if (!memory_only.empty())
         notes.push_back(
-            fmt::format("nodes without PUs of their own are not used: {}", format_index_list(memory_only)));
+            fmt::format("nodes without PUs of their own are not used: {}", format_ranges(memory_only)));
     const auto forsaken = nodes_where(host, [&](std::uint32_t i) { return is_forsaken[i]; });
     if (!forsaken.empty())
         notes.push_back(
             fmt::format("PUs of nodes whose memory is not allowed take it from the nearest other node: {}",
-                        format_index_list(forsaken)));
+                        format_ranges(forsaken)));
     return notes;
 }
 

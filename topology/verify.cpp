@@ -13,8 +13,8 @@
 
 #include <fmt/format.h>
 
+#include "base/ranges.hpp"
 #include "base/units.hpp"
-#include "topology/index_list.hpp"
 #include "topology/kernel_numa.hpp"
 #include "topology/text_file.hpp"
 
@@ -66,7 +66,9 @@ Status ask_kernel(ObservedMemory& seen, std::vector<void*>& pages, std::size_t p
 }
 
 std::string may_run_on(std::span<const std::uint32_t> pus) {
-    return fmt::format("PU{} {}", pus.size() == 1 ? "" : "s", format_index_list(pus));
+    if (pus.empty())
+        return "no PU";
+    return fmt::format("PU{} {}", pus.size() == 1 ? "" : "s", format_ranges(pus));
 }
 
 void compare_thread(std::vector<Drift>& drifts, const VcpuPlacement& planned, const ObservedThread& seen) {

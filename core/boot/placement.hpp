@@ -28,7 +28,8 @@ struct GuestPlacement {
 };
 
 // `image_end` is the first address past the payload. Errors: bad_input when the memory is too small, saying
-// how much is missing on which virtual node.
+// what has no room on which virtual node and how much memory is enough, or when it is so large that its page
+// tables do not fit below 4 GiB.
 [[nodiscard]] Result<GuestPlacement> place_guest(const topology::Plan& plan, std::span<const RamRange> ram,
                                                  std::uint64_t image_end, bool gib_pages);
 

@@ -12,20 +12,6 @@ namespace nestbed::core::cpu {
 
 namespace {
 
-bool is_replaced(std::uint32_t leaf) {
-    switch (leaf) {
-    case leaf::intel_caches:
-    case leaf::topology:
-    case leaf::topology_v2:
-    case leaf::amd_caches:
-    case leaf::amd_ids:
-    case leaf::amd_topology:
-        return true;
-    default:
-        return false;
-    }
-}
-
 // The entry of a leaf without subleaves, added where the host has none. The reference holds until the next
 // call.
 kvm_cpuid_entry2& entry_of(Table& table, std::uint32_t leaf) {
@@ -142,7 +128,7 @@ Table guest_template(const Table& supported, const GuestCpuidOptions& options) {
     Table table;
     table.reserve(supported.size() + 32);
     std::ranges::copy_if(supported, std::back_inserter(table),
-                         [](const kvm_cpuid_entry2& entry) { return !is_replaced(entry.function); });
+                         [](const kvm_cpuid_entry2& entry) { return !is_of_topology(entry.function); });
     write_features(table, vendor, options);
     write_topology(table, vendor, caches_of(supported, vendor), options.shape);
     raise_max_leaf(table, leaf::extended_max, leaf::address_sizes);

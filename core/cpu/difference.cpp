@@ -54,14 +54,9 @@ constexpr std::uint32_t bits(unsigned low, unsigned width) {
 
 // The bits that this project decides on; every other one is the host's.
 std::uint32_t own_bits(std::uint32_t leaf, Register reg) {
-    switch (leaf) {
-    case leaf::intel_caches:
-    case leaf::topology:
-    case leaf::topology_v2:
-    case leaf::amd_caches:
-    case leaf::amd_ids:
-    case leaf::amd_topology:
+    if (is_of_topology(leaf))
         return all_bits;
+    switch (leaf) {
     case leaf::vendor:
     case leaf::extended_max:
         return reg == Register::eax ? all_bits : 0;

@@ -26,6 +26,22 @@ inline constexpr std::uint32_t amd_ids = 0x8000001e;
 inline constexpr std::uint32_t amd_topology = 0x80000026;
 } // namespace leaf
 
+// Leaves that the shape alone decides: KVM's are of no use, so they are written, compared and judged as a
+// whole.
+constexpr bool is_of_topology(std::uint32_t leaf) {
+    switch (leaf) {
+    case leaf::intel_caches:
+    case leaf::topology:
+    case leaf::topology_v2:
+    case leaf::amd_caches:
+    case leaf::amd_ids:
+    case leaf::amd_topology:
+        return true;
+    default:
+        return false;
+    }
+}
+
 namespace feature {
 // Leaf 1, ECX.
 inline constexpr unsigned monitor = 3;

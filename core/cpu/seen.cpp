@@ -12,22 +12,17 @@ namespace nestbed::core::cpu {
 
 namespace {
 
+// Those that say something of it beside other things included.
 bool concerns_topology(std::uint32_t leaf) {
     switch (leaf) {
     case leaf::vendor:
     case leaf::features:
-    case leaf::intel_caches:
-    case leaf::topology:
-    case leaf::topology_v2:
     case leaf::extended_max:
     case leaf::extended_features:
     case leaf::address_sizes:
-    case leaf::amd_caches:
-    case leaf::amd_ids:
-    case leaf::amd_topology:
         return true;
     default:
-        return false;
+        return is_of_topology(leaf);
     }
 }
 

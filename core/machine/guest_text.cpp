@@ -6,11 +6,15 @@
 
 #include <fmt/format.h>
 
+#include "base/printable.hpp"
+#include "base/ranges.hpp"
 #include "core/machine/exit_text.hpp"
 
 namespace nestbed::machine {
 
 namespace {
+
+constexpr std::size_t most_list_characters = 72;
 
 // SDM volume 3, table 6-1.
 constexpr std::array<std::string_view, 22> exception_names{
@@ -20,21 +24,7 @@ constexpr std::array<std::string_view, 22> exception_names{
 } // namespace
 
 std::string vcpu_list(const std::vector<std::uint32_t>& vcpus) {
-    std::string text = vcpus.size() == 1 ? "vCPU " : "vCPUs ";
-    constexpr std::size_t most_ranges = 16;
-    std::size_t ranges = 0;
-    for (std::size_t i = 0; i < vcpus.size();) {
-        auto end = i + 1;
-        while (end < vcpus.size() && vcpus[end] == vcpus[end - 1] + 1)
-            ++end;
-        if (++ranges > most_ranges)
-            return text + ",...";
-        text += fmt::format("{}{}", i == 0 ? "" : ",", vcpus[i]);
-        if (end - i > 1)
-            text += fmt::format("-{}", vcpus[end - 1]);
-        i = end;
-    }
-    return text;
+    return (vcpus.size() == 1 ? "vCPU " : "vCPUs ") + format_ranges_within(vcpus, most_list_characters);
 }
 
 std::string describe_exception(const wire::ExceptionReport& r) {
@@ -66,11 +56,7 @@ std::vector<std::string> describe_snapshot(std::uint32_t vcpu, std::uint32_t api
 }
 
 std::string record_text(const wire::Record& copy) {
-    std::string text{copy.text, std::min<std::size_t>(copy.length, wire::record_text_bytes)};
-    for (auto& c : text)
-        if (c < ' ' || c > '~')
-            c = '?';
-    return text;
+    return printable({copy.text, std::min<std::size_t>(copy.length, wire::record_text_bytes)});
 }
 
 } // namespace nestbed::machine

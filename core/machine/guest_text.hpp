@@ -13,7 +13,7 @@
 
 namespace nestbed::machine {
 
-// "vCPUs 0-5,9".
+// "vCPUs 0-5,9"; a long list is cut as format_ranges_within() of base/ranges.hpp cuts it.
 [[nodiscard]] std::string vcpu_list(const std::vector<std::uint32_t>& vcpus);
 
 // "#PF (14), error code 0x2, at rip 0x..., cr2 0x...; rax ...". Fields may be garbage; none is followed.

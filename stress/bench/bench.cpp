@@ -1,15 +1,19 @@
 #include "stress/bench/bench.hpp"
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
+#include <cmath>
 #include <filesystem>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/printable.hpp"
 #include "base/units.hpp"
 #include "core/kvm/kvm.hpp"
 #include "stress/bench/child_process.hpp"
+#include "stress/bench/rounds.hpp"
+#include "stress/setup.hpp"
 #include "topology/plan.hpp"
 
 namespace nestbed::bench {
@@ -18,19 +22,23 @@ namespace {
 
 using Samples = std::vector<double>;
 using Announce = std::function<void(const std::string&)>;
+using Done = std::function<void(const Figure&)>;
 
 constexpr std::uint64_t exits_counted = 5000;
-constexpr std::uint32_t default_vcpus = 288;
 constexpr std::uint32_t most_vcpus = 1024;
+constexpr unsigned most_memory_rounds = 3;
 
-report::Summary seconds(const Samples& samples) {
-    return report::summarize(samples, "s");
+// nestbed and its floor say with their exit code what went wrong, as exit_code() has it.
+ErrorKind kind_of(int exit_code) {
+    for (const auto kind : {ErrorKind::bad_input, ErrorKind::host_lacks, ErrorKind::cancelled})
+        if (nestbed::exit_code(kind) == exit_code)
+            return kind;
+    return ErrorKind::check_failed;
 }
 
 class Bench {
 public:
-    Bench(const BenchRequest& request, const Announce& announce,
-          const std::function<void(const Figure&)>& done)
+    Bench(const BenchRequest& request, const Announce& announce, const Done& done)
         : _request{request}, _announce{announce}, _done{done},
           _floor{
               (std::filesystem::path{request.program}.parent_path().parent_path() / "bench" / "nestbed-floor")
@@ -47,122 +55,105 @@ public:
     }
 
 private:
-    Result<ChildRun> child(const std::vector<std::string>& arguments) {
+    [[nodiscard]] Result<ChildRun> child(const std::vector<std::string>& arguments) const {
         auto run = run_child(arguments, _request.timeout);
         if (run && run->exit_code != 0)
-            return fail(ErrorKind::host_lacks, fmt::format("run {}", fmt::join(arguments, " ")),
-                        fmt::format("exit code {}", run->exit_code), "run it by hand to see what it says");
+            return fail(kind_of(run->exit_code), fmt::format("run {}", fmt::join(arguments, " ")),
+                        ending_text(*run), "run it by hand to see all that it says");
         return run;
     }
-    Result<ChildRun> ours(const std::string& mode, std::uint64_t number) {
+    [[nodiscard]] Result<ChildRun> ours(const std::string& mode, std::uint64_t number) const {
         return child({_request.program, "bench-child", mode, std::to_string(number)});
     }
-    Result<ChildRun> floor(const std::string& mode, std::uint64_t number) {
+    [[nodiscard]] Result<ChildRun> floor(const std::string& mode, std::uint64_t number) const {
         return child({_floor, mode, std::to_string(number)});
+    }
+    [[nodiscard]] Result<double> against() const {
+        const auto run = run_child({"/bin/sh", "-c", _request.against}, _request.timeout);
+        if (!run)
+            return tl::unexpected{run.error()};
+        if (run->exit_code != 0)
+            return fail(ErrorKind::bad_input, fmt::format("time --against '{}'", _request.against),
+                        ending_text(*run),
+                        "give a command that ends with 0; to one that works and never does, such as QEMU "
+                        "with its debug exit device, append what makes it so: '; test $? -eq 1'");
+        return run->seconds_to_end;
+    }
+
+    Rounds take(std::string_view name, unsigned rounds, const std::vector<Sampler>& samplers) {
+        return take_in_turn(rounds, samplers, [&](unsigned round) {
+            _announce(fmt::format("{} {} of {}", name, round, rounds));
+        });
+    }
+    void tell(const std::optional<Figure>& figure) {
+        if (figure)
+            _done(*figure);
     }
 
     Status bringup() {
-        Samples our_times;
-        Samples floor_times;
-        Samples other_times;
-        int exit_code = 0;
-        for (unsigned i = 0; i < _request.repeat; ++i) {
-            _announce(fmt::format("bringup {} of {}", i + 1, _request.repeat));
-            const auto mine = ours("bringup", _request.vcpus);
-            const auto bare = floor("bringup", _request.vcpus);
-            if (!mine)
-                return tl::unexpected{mine.error()};
-            if (!bare)
-                return tl::unexpected{bare.error()};
-            our_times.push_back(mine->seconds_to_line);
-            floor_times.push_back(bare->seconds_to_line);
-            if (_request.against.empty())
-                continue;
-            // Its exit code is its own affair: QEMU's test device never answers 0.
-            const auto other = run_child({"/bin/sh", "-c", _request.against}, _request.timeout);
-            if (!other)
-                return tl::unexpected{other.error()};
-            other_times.push_back(other->seconds_to_end);
-            // Not judged, since a test device may answer anything; shown, since a command that fails at once
-            // is fast.
-            exit_code = other->exit_code;
-        }
-        _done({.name = "bringup/floor",
-               .unit = "s",
-               .ours = seconds(our_times),
-               .other = seconds(floor_times),
-               .ratio = report::summarize(pairwise_ratios(our_times, floor_times), ""),
-               .what = fmt::format(
-                   "{} vCPUs online and each interrupted, to a bare program that brings them online",
-                   _request.vcpus),
-               .target = 1.5});
-        if (!other_times.empty())
-            _done({.name = "bringup/against",
-                   .unit = "s",
-                   .ours = seconds(our_times),
-                   .other = seconds(other_times),
-                   .ratio = report::summarize(pairwise_ratios(other_times, our_times), ""),
-                   .what = fmt::format(
-                       "the given command as a whole (its last exit code was {}), to nestbed with {} vCPUs",
-                       exit_code, _request.vcpus),
-                   .target = 5,
-                   .at_most = false});
-        return {};
+        const auto to_line = [](const ChildRun& run) { return run.seconds_to_line; };
+        std::vector<Sampler> samplers{
+            [&] { return ours("bringup", _request.vcpus).map(to_line); },
+            [&] { return floor("bringup", _request.vcpus).map(to_line); },
+        };
+        if (!_request.against.empty())
+            samplers.emplace_back([&] { return against(); });
+        const auto taken = take("bringup", _request.repeat, samplers);
+        tell(figure_of_pairs(
+            {.name = "bringup/floor",
+             .unit = "s",
+             .what = fmt::format(
+                 "{} vCPUs online and each interrupted, to a bare program that brings them online",
+                 _request.vcpus),
+             .target = 1.5},
+            taken.samples[0], taken.samples[1]));
+        if (!_request.against.empty())
+            tell(
+                figure_of_pairs({.name = "bringup/against",
+                                 .unit = "s",
+                                 .what = fmt::format("the given command as a whole, to nestbed with {} vCPUs",
+                                                     _request.vcpus),
+                                 .target = 5,
+                                 .at_most = false},
+                                taken.samples[0], taken.samples[2]));
+        return taken.status();
     }
 
     Status exit() {
-        Samples our_ticks;
-        Samples floor_ticks;
-        for (unsigned i = 0; i < _request.repeat; ++i) {
-            _announce(fmt::format("exit {} of {}", i + 1, _request.repeat));
-            const auto mine = ours("exit", exits_counted);
-            const auto bare = floor("exit", exits_counted);
-            if (!mine)
-                return tl::unexpected{mine.error()};
-            if (!bare)
-                return tl::unexpected{bare.error()};
-            our_ticks.push_back(std::strtod(mine->line.c_str(), nullptr));
-            floor_ticks.push_back(std::strtod(bare->line.c_str(), nullptr));
-        }
-        _done({.name = "exit/floor",
-               .unit = "ticks",
-               .ours = report::summarize(our_ticks, "ticks"),
-               .other = report::summarize(floor_ticks, "ticks"),
-               .ratio = report::summarize(pairwise_ratios(our_ticks, floor_ticks), ""),
-               .what = fmt::format("median of {} OUTs to user space, to a bare KVM_RUN loop", exits_counted),
-               .target = 1.05});
-        return {};
+        const auto ticks = [](const ChildRun& run) { return parse_figure(run.line); };
+        const auto taken = take("exit", _request.repeat,
+                                {[&] { return ours("exit", exits_counted).and_then(ticks); },
+                                 [&] { return floor("exit", exits_counted).and_then(ticks); }});
+        tell(figure_of_pairs(
+            {.name = "exit/floor",
+             .unit = "ticks",
+             .what = fmt::format("median of {} OUTs to user space, to a bare KVM_RUN loop", exits_counted),
+             .target = 1.05},
+            taken.samples[0], taken.samples[1]));
+        return taken.status();
     }
 
     Status memory() {
-        Samples per_vcpu;
         const auto kvm = kvm::Kvm::open();
         if (!kvm)
             return tl::unexpected{kvm.error()};
-        const auto many_vcpus =
+        const auto many =
             std::min(most_vcpus, static_cast<std::uint32_t>(kvm->check_extension(KVM_CAP_MAX_VCPUS)));
-        const auto few_vcpus = std::min(default_vcpus, many_vcpus / 2);
-        for (unsigned i = 0; i < std::min(_request.repeat, 3U); ++i) {
-            _announce(fmt::format("memory {} of {}", i + 1, std::min(_request.repeat, 3U)));
-            const auto few = ours("memory", few_vcpus);
-            const auto many = ours("memory", many_vcpus);
-            if (!few)
-                return tl::unexpected{few.error()};
-            if (!many)
-                return tl::unexpected{many.error()};
-            per_vcpu.push_back(
-                (std::strtod(many->line.c_str(), nullptr) - std::strtod(few->line.c_str(), nullptr)) /
-                (many_vcpus - few_vcpus));
-        }
-        _done({.name = "memory/vcpu",
-               .unit = "KiB",
-               .ours = report::summarize(per_vcpu, "KiB"),
-               .other = {},
-               .ratio = {},
-               .what = fmt::format("resident beyond guest RAM, for each vCPU from {} to {}", few_vcpus,
-                                   many_vcpus),
-               .target = 32});
-        return {};
+        const auto few = std::min(stress::default_vcpus, many / 2);
+        const auto kib = [](const ChildRun& run) { return parse_figure(run.line); };
+        const auto taken = take("memory", std::min(_request.repeat, most_memory_rounds),
+                                {[&] { return ours("memory", few).and_then(kib); },
+                                 [&] { return ours("memory", many).and_then(kib); }});
+        Samples per_vcpu;
+        for (std::size_t i = 0; i < taken.samples[1].size(); ++i)
+            per_vcpu.push_back((taken.samples[1][i] - taken.samples[0][i]) / (many - few));
+        tell(figure_of(
+            {.name = "memory/vcpu",
+             .unit = "KiB",
+             .what = fmt::format("resident beyond guest RAM, for each vCPU from {} to {}", few, many),
+             .target = 32},
+            per_vcpu));
+        return taken.status();
     }
 
     Status plan() {
@@ -186,44 +177,40 @@ private:
                     std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
                         .count());
             }
-            _done({.name = fmt::format("plan/{}", topology::to_string(policy)),
-                   .unit = "ms",
-                   .ours = report::summarize(milliseconds, "ms"),
-                   .other = {},
-                   .ratio = {},
-                   .what = fmt::format("{} vCPUs on 4096 PUs in 16 nodes, the host being known", most_vcpus),
-                   .target = 100});
+            tell(figure_of(
+                {.name = fmt::format("plan/{}", topology::to_string(policy)),
+                 .unit = "ms",
+                 .what = fmt::format("{} vCPUs on 4096 PUs in 16 nodes, the host being known", most_vcpus),
+                 .target = 100},
+                milliseconds));
         }
         return {};
     }
 
     const BenchRequest& _request;
     const Announce& _announce;
-    const std::function<void(const Figure&)>& _done;
+    const Done& _done;
     std::string _floor;
 };
 
 } // namespace
-
-bool Figure::holds() const {
-    const auto value = ratio ? ratio->median : ours.median;
-    return at_most ? value <= target : value >= target;
-}
 
 const std::vector<std::string>& bench_names() {
     static const std::vector<std::string> names{"bringup", "exit", "memory", "plan"};
     return names;
 }
 
-std::vector<double> pairwise_ratios(const std::vector<double>& a, const std::vector<double>& b) {
-    std::vector<double> ratios;
-    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-        ratios.push_back(a[i] / b[i]);
-    return ratios;
+Result<double> parse_figure(const std::string& line) {
+    double value = 0;
+    const auto* const last = line.data() + line.size();
+    const auto [end, code] = std::from_chars(line.data(), last, value);
+    if (code != std::errc{} || end != last || !std::isfinite(value))
+        return fail(ErrorKind::check_failed, "read the figure of a benchmark's child",
+                    fmt::format("it printed \"{}\", which is no number", printable(line)));
+    return value;
 }
 
-Status run_bench(const BenchRequest& request, const Announce& progress,
-                 const std::function<void(const Figure&)>& done) {
+Status run_bench(const BenchRequest& request, const Announce& progress, const Done& done) {
     for (const auto& name : request.names)
         if (std::ranges::find(bench_names(), name) == bench_names().end())
             return fail(ErrorKind::bad_input, fmt::format("run the benchmark \"{}\"", name),

@@ -1,4 +1,4 @@
-// Another program, timed from its start to the first line that it prints.
+// Another program, timed from its start to the first line that it prints and to its end.
 #pragma once
 
 #include <chrono>
@@ -12,13 +12,18 @@ namespace nestbed::bench {
 struct ChildRun {
     double seconds_to_line = 0; // from right before the start to the first whole line on its stdout
     double seconds_to_end = 0;
-    std::string line;
-    int exit_code = 0; // 128 + signal where one ended it
+    std::string line;        // the first on its stdout, at most 4 KiB of it
+    int exit_code = 0;       // 128 + signal where one ended it
+    std::string last_output; // the last 4 KiB of stdout and stderr, about as they came
 };
 
-// Runs `arguments` (the first is a path, or a name for PATH), its stderr and stdin at /dev/null. At the
-// deadline it and what it started are killed. Errors: host_lacks when it cannot be started, deadline.
+// Runs `arguments` (the first is a path, or a name for PATH) with /dev/null as its stdin, until it ends;
+// what it leaves running is left alone. At the deadline it and its process group are killed. Errors:
+// host_lacks when it cannot be started, deadline, cancelled by SIGINT or SIGTERM.
 [[nodiscard]] Result<ChildRun> run_child(const std::vector<std::string>& arguments,
                                          std::chrono::milliseconds deadline);
+
+// "exit code 3 after 0.02 s; it said: ...", with the last three lines that it printed; a signal by its name.
+[[nodiscard]] std::string ending_text(const ChildRun& run);
 
 } // namespace nestbed::bench

@@ -41,8 +41,8 @@ protected:
         return child ? child->exit_code : -1;
     }
     [[nodiscard]] std::string folder() const { return _folder.string(); }
-    [[nodiscard]] nlohmann::json document() const {
-        std::ifstream file{_folder / "run.json"};
+    [[nodiscard]] nlohmann::json document(const std::string& name = "run.json") const {
+        std::ifstream file{_folder / name};
         return nlohmann::json::parse(file, nullptr, false);
     }
     static bool usable_kvm() { return kvm::Kvm::open().has_value(); }
@@ -93,6 +93,44 @@ TEST_F(Cli, SigintEndsARunWithItsDocument) {
     ASSERT_TRUE(json.is_object());
     EXPECT_THAT(test::violations(json), testing::IsEmpty());
     EXPECT_EQ(json["outcome"], "cancelled");
+}
+
+TEST_F(Cli, CheckPrintsAValidDocument) {
+    const auto script = program + " check --json >" + folder() + "/check.json";
+    const auto child = bench::run_child({"/bin/sh", "-c", script}, 60s);
+    ASSERT_TRUE(child) << child.error().message();
+    const auto json = document("check.json");
+    ASSERT_TRUE(json.is_object());
+    EXPECT_THAT(test::violations(json, test::check_schema()), testing::IsEmpty());
+    EXPECT_EQ(child->exit_code, json["any_guest_runs"] ? 0 : 3);
+}
+
+TEST_F(Cli, BenchLeavesAValidDocument) {
+    EXPECT_EQ(run({"bench", "plan", "-o", folder()}), 0);
+    const auto json = document("bench.json");
+    ASSERT_TRUE(json.is_object());
+    EXPECT_THAT(test::violations(json, test::bench_schema()), testing::IsEmpty());
+    EXPECT_EQ(json["figures"].size(), 4U);
+}
+
+TEST_F(Cli, BenchKeepsTheRoundsBeforeACommandThatFails) {
+    if (!usable_kvm())
+        GTEST_SKIP() << kvm::Kvm::open().error().message();
+    // Works once.
+    const auto marker = folder() + "/marker";
+    const auto command = "test ! -e " + marker + " || { echo it was there >&2; exit 3; }; touch " + marker;
+    EXPECT_EQ(
+        run({"bench", "bringup", "--vcpus", "2", "--repeat", "5", "--against", command, "-o", folder()}), 2);
+    const auto json = document("bench.json");
+    ASSERT_TRUE(json.is_object());
+    EXPECT_THAT(test::violations(json, test::bench_schema()), testing::IsEmpty());
+    ASSERT_EQ(json["figures"].size(), 2U);
+    EXPECT_EQ(json["figures"][0]["ratio"]["count"], 2)
+        << "nestbed and the floor came before it in that round";
+    EXPECT_EQ(json["figures"][1]["ratio"]["count"], 1) << "what fails is no sample";
+    EXPECT_THAT(
+        json["error"]["found"].get<std::string>(),
+        testing::AllOf(testing::HasSubstr("exit code 3"), testing::HasSubstr("it said: it was there")));
 }
 
 struct UsageCase {

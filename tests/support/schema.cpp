@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <fstream>
+#include <string_view>
 
 #include <valijson/adapters/nlohmann_json_adapter.hpp>
 #include <valijson/schema.hpp>
@@ -11,17 +12,42 @@
 
 namespace nestbed::test {
 
+namespace {
+
+std::filesystem::path in_docs(std::string_view name) {
+    return std::filesystem::path{NESTBED_DOCS_DIR} / name;
+}
+
+nlohmann::json read(const std::filesystem::path& path) {
+    std::ifstream file{path};
+    return nlohmann::json::parse(file);
+}
+
+} // namespace
+
 std::filesystem::path run_schema() {
-    return std::filesystem::path{NESTBED_DOCS_DIR} / "run.schema.json";
+    return in_docs("run.schema.json");
+}
+
+std::filesystem::path check_schema() {
+    return in_docs("check.schema.json");
+}
+
+std::filesystem::path bench_schema() {
+    return in_docs("bench.schema.json");
 }
 
 std::vector<std::string> violations(const nlohmann::json& document, const std::filesystem::path& schema) {
     using Adapter = valijson::adapters::NlohmannJsonAdapter;
     try {
-        std::ifstream file{schema};
-        const auto parsed = nlohmann::json::parse(file);
+        const auto parsed = read(schema);
         valijson::Schema rules;
-        valijson::SchemaParser{valijson::SchemaParser::kDraft7}.populateSchema(Adapter{parsed}, rules);
+        valijson::SchemaParser{valijson::SchemaParser::kDraft7}.populateSchema(
+            Adapter{parsed}, rules,
+            [&](const std::string& beside) {
+                return new nlohmann::json(read(schema.parent_path() / beside));
+            },
+            [](const nlohmann::json* fetched) { delete fetched; });
 
         valijson::ValidationResults results;
         valijson::Validator{}.validate(rules, Adapter{document}, &results);

@@ -9,12 +9,14 @@
 
 namespace nestbed::test {
 
-// docs/run.schema.json.
+// In docs/.
 [[nodiscard]] std::filesystem::path run_schema();
+[[nodiscard]] std::filesystem::path check_schema();
+[[nodiscard]] std::filesystem::path bench_schema();
 
 // One line for each way in which `document` breaks the JSON Schema (draft 7) in the file,
-// "<root>[host][kernel]:
-// ..."; empty where it is valid. A schema that is missing or broken is a violation too.
+// "<root>[host][kernel]: ..."; empty where it is valid. A schema that is missing or broken, or refers to one
+// beside it that is, is a violation too.
 [[nodiscard]] std::vector<std::string> violations(const nlohmann::json& document,
                                                   const std::filesystem::path& schema = run_schema());
 

@@ -3,11 +3,18 @@
 
 #include <cstdint>
 
+#include "base/units.hpp"
+#include "report/host_check.hpp"
 #include "report/run_result.hpp"
 #include "topology/host.hpp"
 #include "topology/plan.hpp"
 
 namespace nestbed::report::test {
+
+// Like those of nestbed's guests: 192 MiB and 2176 files for 1024 vCPUs.
+inline constexpr GuestNeeds example_needs{
+    .memory_bytes = [](std::uint32_t vcpus) { return round_up(64 * MiB + vcpus * 128 * KiB, 2 * MiB); },
+    .open_files = [](std::uint32_t vcpus) { return std::uint64_t{vcpus} * 2 + 128; }};
 
 // `nodes` nodes, one a package, each with `pus_per_node` PUs in cores of two; os indexes in order.
 [[nodiscard]] topology::Host example_host(std::uint32_t nodes, std::uint32_t pus_per_node);

@@ -75,7 +75,7 @@ std::vector<HostFinding> shortfalls(const std::vector<HostFinding>& findings) {
 }
 
 TEST(HostCheck, FindsNothingWrongWithAPerfectHost) {
-    const auto findings = judge_host(perfect_host());
+    const auto findings = judge_host(perfect_host(), test::example_needs, 1024);
     EXPECT_THAT(shortfalls(findings), IsEmpty());
     EXPECT_TRUE(all_vcpus_run(findings));
     EXPECT_TRUE(any_guest_runs(findings));
@@ -212,7 +212,7 @@ TEST_P(HostShortfall, HasItsOwnFindingAndRemedy) {
     const auto& expected = GetParam();
     auto state = perfect_host();
     expected.spoil(state);
-    const auto findings = judge_host(state);
+    const auto findings = judge_host(state, test::example_needs, 1024);
     const auto bad = shortfalls(findings);
     ASSERT_EQ(bad.size(), 1U) << testing::PrintToString(bad);
     EXPECT_EQ(bad[0].name, expected.finding);
@@ -255,7 +255,7 @@ class HostEnough : public testing::TestWithParam<Enough> {};
 TEST_P(HostEnough, IsNoShortfall) {
     auto state = perfect_host();
     GetParam().change(state);
-    EXPECT_THAT(shortfalls(judge_host(state)), IsEmpty());
+    EXPECT_THAT(shortfalls(judge_host(state, test::example_needs, 1024)), IsEmpty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, HostEnough, testing::ValuesIn(just_enough),
@@ -279,7 +279,7 @@ TEST_P(HostWithoutModule, GetsTheOneOfItsCpu) {
     state.facts.kvm_module.clear();
     state.kvm_error = open_error(ENOENT);
     state.nested = nested::offer_of({});
-    const auto bad = shortfalls(judge_host(state));
+    const auto bad = shortfalls(judge_host(state, test::example_needs, 1024));
     ASSERT_EQ(bad.size(), 3U) << testing::PrintToString(bad);
     EXPECT_EQ(bad[0].name, "/dev/kvm");
     EXPECT_EQ(bad[0].remedy, GetParam().remedy);
@@ -296,7 +296,7 @@ INSTANTIATE_TEST_SUITE_P(Each, HostWithoutModule,
                          [](const auto& one) { return one.param.name; });
 
 TEST(HostCheck, ShowsTheParametersThatDecide) {
-    const auto findings = judge_host(perfect_host());
+    const auto findings = judge_host(perfect_host(), test::example_needs, 1024);
     const auto module = std::ranges::find(findings, "KVM module", &HostFinding::name);
     ASSERT_NE(module, findings.end());
     EXPECT_EQ(module->found, "kvm_amd nested=1 npt=Y");
@@ -306,7 +306,7 @@ TEST(HostCheck, LeavesOutNodesThatMayNotBeUsed) {
     auto state = perfect_host();
     state.facts.topology->nodes[0].allowed = false;
     state.facts.topology->nodes[1].free_bytes = 100 * MiB;
-    const auto bad = shortfalls(judge_host(state));
+    const auto bad = shortfalls(judge_host(state, test::example_needs, 1024));
     ASSERT_FALSE(bad.empty());
     EXPECT_EQ(bad[0].name, "memory");
     EXPECT_THAT(bad[0].found, HasSubstr("100 MiB free of 512 GiB"));
@@ -316,7 +316,7 @@ TEST(HostCheck, MissesNodesWithMemory) {
     auto state = perfect_host();
     for (auto& node : state.facts.topology->nodes)
         node.memory_bytes = 0;
-    const auto bad = shortfalls(judge_host(state));
+    const auto bad = shortfalls(judge_host(state, test::example_needs, 1024));
     ASSERT_FALSE(bad.empty());
     EXPECT_EQ(bad[0].name, "NUMA nodes");
     EXPECT_EQ(bad[0].found, "0 with memory, of 2");
@@ -327,10 +327,10 @@ TEST(HostCheck, ConcludesForEachCount) {
     auto state = perfect_host();
     state.facts.kvm_capabilities["KVM_CAP_MAX_VCPUS"] = 512;
     constexpr std::array<std::uint32_t, 3> counts{1, 288, 1024};
-    EXPECT_EQ(conclude(state, counts),
+    EXPECT_EQ(conclude(state, test::example_needs, counts),
               "1 vCPU: yes; 288 vCPUs: yes; 1024 vCPUs: no (max vCPUs); nested: SVM");
     state.nested = {nested::Extension::none, "kvm_amd.nested is 0", ""};
-    EXPECT_THAT(conclude(state, counts), HasSubstr("nested: no (kvm_amd.nested is 0)"));
+    EXPECT_THAT(conclude(state, test::example_needs, counts), HasSubstr("nested: no (kvm_amd.nested is 0)"));
 }
 
 const std::array<HostFinding, 3> some_findings{

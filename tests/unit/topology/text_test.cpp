@@ -1,27 +1,11 @@
-#include "topology/index_list.hpp"
 #include "topology/text_file.hpp"
 
-#include <cstdint>
 #include <string>
-#include <vector>
 
 #include <gtest/gtest.h>
 
 namespace nestbed::topology {
 namespace {
-
-TEST(FormatIndexList, Table) {
-    struct Case {
-        std::vector<std::uint32_t> indexes;
-        std::string text;
-    };
-    const Case cases[] = {
-        {{}, "none"},         {{7}, "7"},         {{0, 1, 2, 3, 8}, "0-3,8"},
-        {{8, 3, 2}, "2-3,8"}, {{1, 1, 2}, "1-2"}, {{0, 2, 4}, "0,2,4"},
-    };
-    for (const auto& [indexes, text] : cases)
-        EXPECT_EQ(format_index_list(indexes), text);
-}
 
 TEST(FindNumber, TakesWholeKeysOnly) {
     const std::string text =

@@ -55,7 +55,7 @@ TEST(Compare, EachDifferenceIsSeenAndNamed) {
              seen.threads[0].affinity = {4, 5};
          },
          "vCPU 0: affinity", "PUs 4-5"},
-        {[](Observation& seen) { seen.threads[0].affinity = {}; }, "vCPU 0: affinity", "none"},
+        {[](Observation& seen) { seen.threads[0].affinity = {}; }, "vCPU 0: affinity", "no PU"},
         {[](Observation& seen) { seen.threads[1].affinity = {5}; }, "vCPU 1: affinity", "PU 5"},
         {[](Observation& seen) { seen.threads[1].last_ran_on = 7; }, "vCPU 1: where its thread ran", "PU 7"},
         {[](Observation& seen) { seen.threads.pop_back(); }, "vCPU 1: its thread", "not observed"},

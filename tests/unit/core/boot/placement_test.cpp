@@ -149,6 +149,61 @@ TEST(Placement, RefusesTooLittleMemoryWithTheRemedy) {
     }
 }
 
+// The number in "use --memory 66M or more".
+std::uint64_t memory_of(const std::string& remedy) {
+    const auto number = remedy.find_first_of("0123456789");
+    return number == std::string::npos ? 0 : std::stoull(remedy.substr(number)) * MiB;
+}
+
+TEST(Placement, TheRemedyIsEnoughAndMoreThanWasGiven) {
+    struct Case {
+        std::uint32_t vcpus;
+        std::vector<std::uint64_t> nodes; // bytes of each
+    };
+    const std::vector<Case> cases{
+        {16, {200 * MiB, 64 * KiB}},
+        {16, {64 * KiB, 200 * MiB}},
+        {16, {2 * MiB, 500 * MiB, 4 * KiB, 500 * MiB}},
+        {288, {2 * MiB, 2 * MiB, 2 * MiB, 400 * MiB}},
+        {1024, {8 * MiB, 8 * MiB}},
+        {4, {MiB}},
+    };
+    for (const auto& [vcpus, nodes] : cases) {
+        auto plan = make_plan(flat(vcpus), static_cast<std::uint32_t>(nodes.size()), 0);
+        for (std::size_t i = 0; i < nodes.size(); ++i)
+            plan.nodes[i].memory_bytes = nodes[i];
+        const auto given = plan.memory_bytes();
+        const auto refused = place_guest(plan, ram_ranges(plan.nodes), image_end, false);
+        ASSERT_FALSE(refused) << vcpus;
+        const auto enough = memory_of(refused.error().remedy);
+        EXPECT_GT(enough, given) << refused.error().message();
+
+        // Once the node that was too small has its share of it, something else may be, but never the same
+        // with the same remedy: doing as told comes to an end.
+        for (int tries = 0; tries < 8; ++tries) {
+            const auto again = place_guest(plan, ram_ranges(plan.nodes), image_end, false);
+            if (again)
+                break;
+            const auto factor = static_cast<double>(memory_of(again.error().remedy)) /
+                                static_cast<double>(plan.memory_bytes());
+            ASSERT_GT(factor, 1) << again.error().message();
+            for (auto& node : plan.nodes)
+                node.memory_bytes = round_up(
+                    static_cast<std::uint64_t>(static_cast<double>(node.memory_bytes) * factor), 4 * KiB);
+        }
+        EXPECT_TRUE(place_guest(plan, ram_ranges(plan.nodes), image_end, false)) << vcpus;
+    }
+}
+
+TEST(Placement, MoreMemoryIsNoRemedyWherePageTablesAreTooLarge) {
+    constexpr std::uint64_t TiB = 1024 * GiB;
+    const auto plan = make_plan(flat(2), 1, 800 * TiB);
+    const auto placed = place_guest(plan, ram_ranges(plan.nodes), image_end, false);
+    ASSERT_FALSE(placed);
+    EXPECT_THAT(placed.error().found, HasSubstr("do not fit below 4 GiB"));
+    EXPECT_THAT(placed.error().remedy, HasSubstr("less --memory"));
+}
+
 TEST(Placement, NamesTheNodeThatIsTooSmall) {
     auto plan = make_plan({.sockets = 2, .dies = 1, .cores = 8, .threads = 1}, 2, 16 * MiB);
     plan.nodes[1].memory_bytes = 3 * wire::percpu_bytes;

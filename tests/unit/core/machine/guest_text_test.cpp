@@ -27,18 +27,19 @@ TEST(VcpuList, JoinsRanges) {
     for (const auto& [vcpus, text] :
          {ListCase{{0}, "vCPU 0"}, ListCase{{7}, "vCPU 7"}, ListCase{{0, 1}, "vCPUs 0-1"},
           ListCase{{0, 1, 2, 3, 4, 5, 9}, "vCPUs 0-5,9"}, ListCase{{1, 3, 5}, "vCPUs 1,3,5"},
-          ListCase{{0, 254, 255, 256}, "vCPUs 0,254-256"}, ListCase{{3, 3}, "vCPUs 3,3"},
-          ListCase{{4'294'967'295}, "vCPU 4294967295"}})
+          ListCase{{0, 254, 255, 256}, "vCPUs 0,254-256"}, ListCase{{4'294'967'295}, "vCPU 4294967295"}})
         EXPECT_EQ(vcpu_list(vcpus), text);
 }
 
-TEST(VcpuList, StopsAfterSixteenRanges) {
+TEST(VcpuList, IsShortHoweverManyThereAre) {
     std::vector<std::uint32_t> odd;
-    for (std::uint32_t vcpu = 1; vcpu < 32; vcpu += 2)
+    for (std::uint32_t vcpu = 1; vcpu < 1024; vcpu += 2)
         odd.push_back(vcpu);
-    EXPECT_EQ(vcpu_list(odd), "vCPUs 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31");
-    odd.push_back(33);
-    EXPECT_EQ(vcpu_list(odd), "vCPUs 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,...");
+    EXPECT_EQ(vcpu_list(odd), "vCPUs 1-1023 step 2");
+    odd.push_back(1024);
+    EXPECT_THAT(vcpu_list(odd), StartsWith("vCPUs 1,3,5,7,"));
+    EXPECT_THAT(vcpu_list(odd), testing::EndsWith(",... (513)"));
+    EXPECT_LT(vcpu_list(odd).size(), 80U);
 }
 
 struct ExceptionCase {

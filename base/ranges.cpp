@@ -1,15 +1,17 @@
-#include "report/ranges.hpp"
+#include "base/ranges.hpp"
 
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 
-namespace nestbed::report {
+namespace nestbed {
 
 namespace {
 
-std::vector<std::uint32_t> sorted_set(std::vector<std::uint32_t> numbers) {
+std::vector<std::uint32_t> sorted_set(std::span<const std::uint32_t> given) {
+    std::vector<std::uint32_t> numbers{given.begin(), given.end()};
     std::sort(numbers.begin(), numbers.end());
     numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
     return numbers;
@@ -28,8 +30,8 @@ std::optional<std::uint32_t> common_step(const std::vector<std::uint32_t>& set) 
 
 } // namespace
 
-std::string format_ranges(std::vector<std::uint32_t> numbers) {
-    const auto set = sorted_set(std::move(numbers));
+std::string format_ranges(std::span<const std::uint32_t> numbers) {
+    const auto set = sorted_set(numbers);
     std::string text;
     for (std::size_t first = 0; first < set.size();) {
         auto last = first;
@@ -43,7 +45,7 @@ std::string format_ranges(std::vector<std::uint32_t> numbers) {
     return text;
 }
 
-std::string format_ranges_within(const std::vector<std::uint32_t>& numbers, std::size_t width) {
+std::string format_ranges_within(std::span<const std::uint32_t> numbers, std::size_t width) {
     auto text = format_ranges(numbers);
     if (text.size() <= width)
         return text;
@@ -57,4 +59,4 @@ std::string format_ranges_within(const std::vector<std::uint32_t>& numbers, std:
     return text + ending;
 }
 
-} // namespace nestbed::report
+} // namespace nestbed

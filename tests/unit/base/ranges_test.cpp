@@ -1,11 +1,11 @@
-#include "report/ranges.hpp"
+#include "base/ranges.hpp"
 
 #include <numeric>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-namespace nestbed::report {
+namespace nestbed {
 namespace {
 
 using Numbers = std::vector<std::uint32_t>;
@@ -60,4 +60,4 @@ TEST(Ranges, AreCutAtACommaWithTheCountOfAll) {
 }
 
 } // namespace
-} // namespace nestbed::report
+} // namespace nestbed
