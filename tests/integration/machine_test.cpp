@@ -49,6 +49,7 @@ protected:
         const auto booted = machine.boot(test::patience);
         ASSERT_TRUE(booted) << booted.error().message();
         EXPECT_EQ(machine.progress(), 1.0);
+        EXPECT_EQ(machine.header().tsc_khz, machine.tsc_khz()) << "the guest's waits are made of it";
         const auto ran = run(machine, "bringup.answer");
         ASSERT_TRUE(ran) << ran.error().message();
         const auto& vcpus = machine.plan().vcpus;
@@ -217,6 +218,24 @@ TEST_F(GoodMachine, AnUnknownJobIsBadInputAndHarmsNothing) {
     ASSERT_FALSE(ran);
     EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
     EXPECT_THAT(ran.error().found, HasSubstr("no.such"));
+    EXPECT_TRUE(run(*machine, "bringup.answer"));
+}
+
+TEST_F(GoodMachine, AJobOnVcpusThatAreNotThereIsBadInputAndHarmsNothing) {
+    const auto machine = created(*plan_for(2));
+    ASSERT_TRUE(machine);
+    ASSERT_TRUE(machine->boot(test::patience));
+    for (const auto& [first, end] :
+         {std::pair{0U, 3U}, std::pair{2U, 3U}, std::pair{1U, 1U}, std::pair{2U, 1U}}) {
+        const auto ran = machine->run_job({.name = "bringup.answer",
+                                           .arguments = {},
+                                           .first_vcpu = first,
+                                           .end_vcpu = end,
+                                           .deadline = test::patience});
+        ASSERT_FALSE(ran) << first << " to " << end;
+        EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
+        EXPECT_THAT(ran.error().found, HasSubstr("the machine has 2"));
+    }
     EXPECT_TRUE(run(*machine, "bringup.answer"));
 }
 
