@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -77,6 +78,8 @@ Result<Finding> run_unicast(const DriverContext& context, const IpiTargets& plan
         return tl::unexpected{ran.error()};
 
     auto wrong = compare_received(plan, tables->received.entries);
+    for (auto& line : never_taken(*tables))
+        wrong.push_back(std::move(line));
     std::uint64_t sent = 0;
     std::uint64_t received = 0;
     std::uint64_t waits = 0;

@@ -50,7 +50,7 @@ NESTBED_JOB(broadcast_ipis, "ipi.broadcast", "A broadcast reaches every other vC
     const bool with_nmi = job_argument(use_nmi) != 0;
 
     disable_interrupts();
-    set_interrupt_handler(vector, &take_interrupt);
+    set_interrupt_handler(vector, with_nmi ? &count_spurious_interrupt : &take_interrupt);
     set_nmi_handler(with_nmi ? &take : nullptr);
     enable_interrupts();
     // No round begins before all vCPUs have got here, or their counts would start from the middle.

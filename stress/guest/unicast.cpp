@@ -117,7 +117,8 @@ NESTBED_JOB(unicast_ipis, "ipi.unicast", "Every interrupt sent is received exact
     store(received_table, pointer_to<std::uint8_t>(job_argument(received)));
     set_nmi_handler(how == nmi ? &take_nmi : nullptr);
     for (std::uint32_t i = 0; i < vectors; ++i)
-        set_interrupt_handler(static_cast<std::uint8_t>(first_vector + i), &take_interrupt);
+        set_interrupt_handler(static_cast<std::uint8_t>(first_vector + i),
+                              how == nmi ? &count_spurious_interrupt : &take_interrupt);
     enable_interrupts();
 
     const auto send = [&](const Target& target) {

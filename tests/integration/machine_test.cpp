@@ -49,6 +49,7 @@ protected:
         const auto booted = machine.boot(test::patience);
         ASSERT_TRUE(booted) << booted.error().message();
         EXPECT_EQ(machine.progress(), 1.0);
+        EXPECT_EQ(machine.header().tsc_khz, machine.tsc_khz()) << "the guest's waits are made of it";
         const auto ran = run(machine, "bringup.answer");
         ASSERT_TRUE(ran) << ran.error().message();
         const auto& vcpus = machine.plan().vcpus;
@@ -108,6 +109,19 @@ TEST_F(GoodMachine, EveryPolicyBoots) {
         ASSERT_TRUE(machine);
         expect_alive(*machine);
     }
+}
+
+TEST_F(GoodMachine, MemoryOfTwoVirtualNodesIsOneBehindTheOther) {
+    auto plan = plan_for(4);
+    ASSERT_TRUE(plan) << plan.error().message();
+    plan->nodes = {{.virtual_node = 0, .host_node = {}, .memory_bytes = 16 * MiB, .reason = {}},
+                   {.virtual_node = 1, .host_node = {}, .memory_bytes = 8 * MiB, .reason = {}}};
+    for (auto& vcpu : plan->vcpus)
+        vcpu.virtual_node = vcpu.vcpu / 2; // its block, and so its stack, is there
+    const auto machine = created(std::move(*plan));
+    ASSERT_TRUE(machine);
+    EXPECT_EQ(machine->memory().regions().size(), 2U);
+    expect_alive(*machine);
 }
 
 TEST_F(GoodMachine, AllVcpusMayShareOnePu) {
@@ -209,6 +223,18 @@ TEST_F(GoodMachine, AJobOnSomeVcpusIsRunByThoseAlone) {
         EXPECT_EQ(machine->mailbox(vcpu).jobs_done != 0, vcpu == 1 || vcpu == 2) << vcpu;
 }
 
+TEST_F(GoodMachine, AnInterruptThatNobodyExpectsIsCountedWithItsVector) {
+    const auto machine = created(*plan_for(2));
+    ASSERT_TRUE(machine);
+    ASSERT_TRUE(machine->boot(test::patience));
+    constexpr std::uint8_t vector = 0x90; // taken before the one that wakes for the job: it is higher
+    ASSERT_TRUE(machine->signal_msi(1, vector));
+    ASSERT_TRUE(run(*machine, "bringup.answer"));
+    EXPECT_EQ(machine->mailbox(1).spurious_interrupts, 1U);
+    EXPECT_EQ(machine->mailbox(1).last_spurious_vector, vector);
+    EXPECT_EQ(machine->mailbox(0).spurious_interrupts, 0U);
+}
+
 TEST_F(GoodMachine, AnUnknownJobIsBadInputAndHarmsNothing) {
     const auto machine = created(*plan_for(2));
     ASSERT_TRUE(machine);
@@ -217,6 +243,24 @@ TEST_F(GoodMachine, AnUnknownJobIsBadInputAndHarmsNothing) {
     ASSERT_FALSE(ran);
     EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
     EXPECT_THAT(ran.error().found, HasSubstr("no.such"));
+    EXPECT_TRUE(run(*machine, "bringup.answer"));
+}
+
+TEST_F(GoodMachine, AJobOnVcpusThatAreNotThereIsBadInputAndHarmsNothing) {
+    const auto machine = created(*plan_for(2));
+    ASSERT_TRUE(machine);
+    ASSERT_TRUE(machine->boot(test::patience));
+    for (const auto& [first, end] :
+         {std::pair{0U, 3U}, std::pair{2U, 3U}, std::pair{1U, 1U}, std::pair{2U, 1U}}) {
+        const auto ran = machine->run_job({.name = "bringup.answer",
+                                           .arguments = {},
+                                           .first_vcpu = first,
+                                           .end_vcpu = end,
+                                           .deadline = test::patience});
+        ASSERT_FALSE(ran) << first << " to " << end;
+        EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
+        EXPECT_THAT(ran.error().found, HasSubstr("the machine has 2"));
+    }
     EXPECT_TRUE(run(*machine, "bringup.answer"));
 }
 
@@ -260,6 +304,12 @@ TEST_F(GoodMachine, StatisticsAreThoseOfEachVcpu) {
     const auto machine = created(*plan_for(3));
     ASSERT_TRUE(machine);
     expect_alive(*machine);
+    for (int i = 0; i < 20; ++i) // vCPU 0 has more to tell than the others
+        ASSERT_TRUE(machine->run_job({.name = "bringup.answer",
+                                      .arguments = {},
+                                      .first_vcpu = 0,
+                                      .end_vcpu = 1,
+                                      .deadline = test::patience}));
     ASSERT_TRUE(machine->stop());
     const auto statistics = machine->statistics();
     EXPECT_FALSE(statistics.vm_entries.empty());
@@ -269,6 +319,7 @@ TEST_F(GoodMachine, StatisticsAreThoseOfEachVcpu) {
     ASSERT_EQ(statistics.vcpus.size(), 3U);
     for (const auto& values : statistics.vcpus)
         EXPECT_GT(kvm::value_of(*exits, values), 0U);
+    EXPECT_NE(statistics.vcpus[0], statistics.vcpus[2]);
 }
 
 TEST_F(GoodMachine, PhasesAreTimed) {

@@ -98,6 +98,7 @@ TEST(IdentityMapSize, IsWhatTheManualsLevelsNeed) {
     EXPECT_EQ(identity_map_bytes(4 * GiB, true), 2U * 4096);
     EXPECT_EQ(identity_map_bytes(4 * GiB, false), 6U * 4096) << "PML4, PDPT, a directory a GiB";
     EXPECT_EQ(identity_map_bytes(4 * GiB + 1, false), 7U * 4096);
+    EXPECT_EQ(identity_map_bytes(512 * GiB, true), 2U * 4096) << "one PDPT is just full";
     EXPECT_EQ(identity_map_bytes(600 * GiB, true), 3U * 4096);
     EXPECT_EQ(identity_map_bytes(600 * GiB, false), 603U * 4096);
 }

@@ -144,6 +144,7 @@ TEST(Placement, RefusesTooLittleMemoryWithTheRemedy) {
         ASSERT_FALSE(placed) << bytes;
         EXPECT_EQ(placed.error().kind, ErrorKind::bad_input);
         EXPECT_THAT(placed.error().asked, HasSubstr("288 vCPUs"));
+        EXPECT_EQ(placed.error().found.find("the payload") != std::string::npos, bytes < image_end) << bytes;
         EXPECT_THAT(placed.error().remedy,
                     HasSubstr(fmt::format("--memory {}M", default_memory_bytes(288) / MiB)));
     }

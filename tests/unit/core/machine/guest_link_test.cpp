@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "base/units.hpp"
+#include "core/machine/inspection.hpp"
 
 namespace nestbed::machine {
 namespace {
@@ -238,8 +239,12 @@ TEST_F(GuestLinkTest, OneLookTakesOneRingAtMost) {
 }
 
 TEST_F(GuestLinkTest, LostLinesAreCountedByTheGuest) {
+    log(0, 2, "last words");
+    ASSERT_FALSE(link.look());
+    EXPECT_THAT(describe_log(link), ElementsAre("logged by vCPU 2: last words"));
     ring().dropped = 12;
     EXPECT_EQ(link.dropped_lines(), 12U);
+    EXPECT_THAT(describe_log(link), ElementsAre("logged by vCPU 2: last words", HasSubstr("12 lines")));
 }
 
 } // namespace

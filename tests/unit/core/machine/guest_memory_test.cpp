@@ -1,10 +1,15 @@
 #include "core/machine/guest_memory.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include <sched.h>
+#include <sys/mman.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -76,6 +81,41 @@ TEST_F(GuestMemoryTest, BeginsAsZeros) {
     for (const auto& region : memory.regions())
         EXPECT_TRUE(std::all_of(region.host, region.host + region.range.bytes,
                                 [](std::byte byte) { return byte == std::byte{0}; }));
+}
+
+TEST_F(GuestMemoryTest, IsGivenBack) {
+    const auto regions = memory.regions();
+    std::vector<unsigned char> present(second_bytes / 4096);
+    ASSERT_EQ(::mincore(regions[1].host, second_bytes, present.data()), 0);
+    memory = {};
+    EXPECT_EQ(::mincore(regions[1].host, second_bytes, present.data()), -1);
+    EXPECT_EQ(errno, ENOMEM) << "nothing is mapped there";
+}
+
+// Large enough for two threads, where two PUs are allowed, and no multiple of what each takes.
+TEST(GuestMemory, IsPresentBeforeTheGuestRuns) {
+    constexpr std::uint64_t bytes = 128 * MiB + 3 * 4096;
+    topology::Plan plan;
+    plan.nodes = {{.virtual_node = 0, .host_node = {}, .memory_bytes = bytes, .reason = {}}};
+    cpu_set_t allowed;
+    ASSERT_EQ(::sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    for (std::uint32_t pu = 0; pu < CPU_SETSIZE && plan.vcpus.size() < 2; ++pu)
+        if (CPU_ISSET(pu, &allowed))
+            plan.vcpus.push_back({.vcpu = 0, .apic_id = 0, .virtual_node = 0, .pus = {pu}, .reason = {}});
+    const auto memory = GuestMemory::allocate(plan);
+    ASSERT_TRUE(memory) << memory.error().message();
+    std::vector<unsigned char> present(bytes / 4096);
+    ASSERT_EQ(::mincore(memory->regions()[0].host, bytes, present.data()), 0);
+    EXPECT_EQ(std::ranges::count_if(present, [](unsigned char page) { return (page & 1) == 0; }), 0);
+}
+
+TEST(GuestMemory, APuThatIsNotThereIsTheHostsLack) {
+    auto plan = two_nodes();
+    plan.vcpus.push_back({.vcpu = 0, .apic_id = 0, .virtual_node = 1, .pus = {5000}, .reason = {}});
+    const auto memory = GuestMemory::allocate(plan);
+    ASSERT_FALSE(memory);
+    EXPECT_EQ(memory.error().kind, ErrorKind::host_lacks);
+    EXPECT_THAT(memory.error().asked, testing::HasSubstr("5000"));
 }
 
 TEST_F(GuestMemoryTest, ObjectsAreAlignedAndInside) {

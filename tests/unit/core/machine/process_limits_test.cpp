@@ -58,6 +58,8 @@ TEST_F(OpenFiles, EnoughIsLeftAlone) {
 TEST_F(OpenFiles, TooFewAreRaisedWithinTheHardLimit) {
     lower_to(100);
     ASSERT_GE(before.rlim_max, 201U);
+    ASSERT_TRUE(raise_open_files(101));
+    EXPECT_EQ(now().rlim_cur, 101U) << "one too few is too few";
     const auto raised = raise_open_files(201);
     ASSERT_TRUE(raised) << raised.error().message();
     EXPECT_EQ(now().rlim_cur, 201U);

@@ -272,6 +272,19 @@ TEST_F(VcpuThreadTest, AKickEndsAHaltByImmediateExitAndSignal) {
     EXPECT_FALSE(thread->snapshot()) << "nobody wanted one";
 }
 
+TEST_F(VcpuThreadTest, AKickAfterItsEndHarmsNothing) {
+    start();
+    context.stop = true;
+    context.stop.notify_all();
+    thread->kick();
+    const auto task = "/proc/self/task/" + std::to_string(thread->tid());
+    for (int i = 0; i < 15'000 && ::access(task.c_str(), F_OK) == 0; ++i)
+        ::poll(nullptr, 0, 1);
+    ASSERT_NE(::access(task.c_str(), F_OK), 0);
+    thread->kick(); // its shared page is unmapped
+    ASSERT_TRUE(stop());
+}
+
 TEST_F(VcpuThreadTest, NeverStartedItLeavesWithoutRunning) {
     thread.emplace(context, 0);
     ASSERT_TRUE(thread->start());
@@ -282,10 +295,12 @@ TEST_F(VcpuThreadTest, NeverStartedItLeavesWithoutRunning) {
 
 TEST_F(VcpuThreadTest, PortsGetWholeAccesses) {
     runs = {io(KVM_EXIT_IO_OUT, 0x5e4, 4, 1, 4096), io(KVM_EXIT_IO_OUT, 0x5e4, 2, 8, shared_bytes - 16),
-            io(KVM_EXIT_IO_IN, 0x5e4, 1, 1, 4096)};
+            io(KVM_EXIT_IO_IN, 0x5e4, 1, 1, 8192)};
     EXPECT_FALSE(ended());
     EXPECT_THAT(recorder.bytes, ElementsAre(4, 16, 1));
-    EXPECT_EQ(reinterpret_cast<std::byte*>(*shared)[4096], std::byte{0x42}) << "what the guest reads";
+    EXPECT_EQ(recorder.values.size(), 2U) << "what the guest wrote";
+    EXPECT_EQ(reinterpret_cast<std::byte*>(*shared)[4096], std::byte{0});
+    EXPECT_EQ(reinterpret_cast<std::byte*>(*shared)[8192], std::byte{0x42}) << "what the guest reads";
 }
 
 TEST_F(VcpuThreadTest, IoDataOutsideTheSharedPageIsNotTouched) {
@@ -359,6 +374,7 @@ TEST_F(VcpuThreadTest, ADeadVcpuIsSnapshotWithItsLastExitsOldestFirst) {
     const auto died = ended();
     ASSERT_TRUE(died);
     EXPECT_THAT(died->message(), HasSubstr("triple fault"));
+    ::poll(nullptr, 0, 20); // it stays as it is for as long as nobody stops the machine
     context.want_snapshots = true;
     ASSERT_TRUE(stop());
     const auto& snapshot = thread->snapshot();
