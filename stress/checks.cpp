@@ -25,6 +25,9 @@ constexpr std::array checks{
           &check_tsc_ring3},
     Check{"timer.deadline", "The TSC-deadline timer fires once each time, never early", &check_timer},
     Check{"exits.cost", "Every exit arrives; what one costs", &check_exits},
+    Check{"nested.shown", "Each vCPU sees of VMX and SVM what the profile says", &check_nested_shown},
+    Check{"nested.l2_exits", "L2 guests on every vCPU at once: each exit reaches L1, each entry L2",
+          &check_l2_exits, 4},
     Check{"interrupts.spurious", "No interrupt came that nobody sent", &check_spurious},
 };
 

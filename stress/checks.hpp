@@ -35,6 +35,8 @@ Result<Finding> check_tsc(const DriverContext& context);
 Result<Finding> check_tsc_ring3(const DriverContext& context);
 Result<Finding> check_timer(const DriverContext& context);
 Result<Finding> check_exits(const DriverContext& context);
+Result<Finding> check_nested_shown(const DriverContext& context);
+Result<Finding> check_l2_exits(const DriverContext& context);
 Result<Finding> check_spurious(const DriverContext& context);
 
 } // namespace nestbed::stress

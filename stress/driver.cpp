@@ -23,6 +23,13 @@ Result<std::uint64_t> Scratch::take(std::uint64_t bytes) {
     return address;
 }
 
+Result<std::uint64_t> Scratch::pages(std::uint64_t count) {
+    const auto aligned = round_up(_left.address, nestbed::wire::page_bytes);
+    return take(aligned - _left.address).and_then([&](std::uint64_t) {
+        return take(count * nestbed::wire::page_bytes);
+    });
+}
+
 machine::JobRequest on_all(const DriverContext& context, std::string_view job,
                            std::array<std::uint64_t, wire::job_arguments> arguments) {
     return {.name = job,

@@ -42,6 +42,9 @@ public:
         });
     }
 
+    // Whole pages. Errors: as table().
+    [[nodiscard]] Result<std::uint64_t> pages(std::uint64_t count);
+
 private:
     [[nodiscard]] Result<std::uint64_t> take(std::uint64_t bytes);
 

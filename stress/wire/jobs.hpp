@@ -107,4 +107,23 @@ enum Argument {
 enum Value { done };
 } // namespace exits
 
+// "nested.l2_exits": each vCPU is a hypervisor whose guest leaves by one kind of exit after the other.
+namespace l2_exits {
+enum Kind : std::uint64_t { cpuid, vmmcall, ioio, msr, npf };
+inline constexpr std::uint64_t kinds = 5;
+struct Counts {
+    std::uint64_t made;       // by L2: instructions that it got over
+    std::uint64_t handled;    // by L1: exits of this kind
+    std::uint64_t wrong;      // by L1: exits of another
+    std::uint64_t wrong_code; // the last of these
+    std::uint64_t ended;      // 1: L2 came to its end
+};
+enum Argument {
+    reports, // GPA from which on memory is free, see nested/guest/memory.hpp; of "nested.l2_prepare", too
+    rounds,  //
+    samples, // GPA of u64[vcpus][kinds][rounds]: TSC ticks in L2 from before the instruction to after it
+    counts,  // GPA of Counts[vcpus][kinds]
+};
+} // namespace l2_exits
+
 } // namespace nestbed::stress::wire
