@@ -215,11 +215,12 @@ TEST(Placement, NamesTheNodeThatIsTooSmall) {
 }
 
 TEST(Placement, ANodeWithoutMemoryHasNoRoomForItsVcpus) {
-    auto plan = make_plan({.sockets = 2, .dies = 1, .cores = 1, .threads = 1}, 2, 16 * MiB);
+    auto plan = make_plan({.sockets = 2, .dies = 1, .cores = 1, .threads = 1}, 2, 200 * MiB);
     plan.nodes[1].memory_bytes = 0;
     const auto placed = place_guest(plan, ram_ranges(plan.nodes), image_end, false);
     ASSERT_FALSE(placed);
     EXPECT_THAT(placed.error().found, HasSubstr("virtual node 1"));
+    EXPECT_GT(memory_of(placed.error().remedy), 200 * MiB);
 }
 
 } // namespace
