@@ -14,6 +14,7 @@
 #include "cli/lab_command.hpp"
 #include "cli/plan_command.hpp"
 #include "cli/validate_command.hpp"
+#include "lab/inside/init.hpp"
 #include "report/run_result.hpp"
 
 namespace {
@@ -52,6 +53,8 @@ int run(int argc, char** argv) {
 } // namespace
 
 int main(int argc, char** argv) {
+    if (nestbed::lab::is_init())
+        nestbed::lab::run_as_init();
     // A reader that goes away ends in a failed write, which is handled, and not in a machine left behind.
     std::signal(SIGPIPE, SIG_IGN);
     try {
