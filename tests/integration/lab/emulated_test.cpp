@@ -137,7 +137,9 @@ TEST_F(Emulated, NothingOutlivesAKilledNestbed) {
     const auto script = std::string{"set -m; "} + NESTBED_PROGRAM +
                         " lab -- check >log 2>&1 & pid=$!; "
                         "for i in $(seq 300); do kids=$(pgrep -P $pid qemu) && break; sleep 0.1; done; "
-                        "kill -KILL $pid; sleep 1; [ -n \"$kids\" ] && ! kill -0 $kids";
+                        "kill -KILL $pid; sleep 2; [ -n \"$kids\" ] && "
+                        // Dead, whether its new parent has taken note of it or not.
+                        "! grep -qs '^State:[[:space:]]*[^Z]' /proc/$kids/status";
     EXPECT_EQ(finish({"bash", "-c", script}).exit_code, 0);
 }
 

@@ -1,9 +1,8 @@
 #include "lab/cache.hpp"
 
-#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <set>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -89,6 +88,20 @@ TEST_F(CacheTest, ATemporaryFolderGoesWithItsContent) {
     }
     EXPECT_FALSE(std::filesystem::exists(path));
     EXPECT_EQ(TemporaryFolder::make("/nonexistent").error().kind, ErrorKind::bad_input);
+}
+
+TEST_F(CacheTest, FoldersOfRunsThatWereKilledAreRemovedAndOthersAreNot) {
+    const auto held = TemporaryFolder::make(folder());
+    ASSERT_TRUE(held);
+    std::filesystem::create_directory(folder() / "run.killed");
+    std::filesystem::create_directory(folder() / "run.justnow");
+    const auto long_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours{1};
+    std::filesystem::last_write_time(folder() / "run.killed", long_ago);
+    std::filesystem::last_write_time(held->path(), long_ago);
+    ASSERT_TRUE(Cache::open(folder()));
+    EXPECT_FALSE(std::filesystem::exists(folder() / "run.killed"));
+    EXPECT_TRUE(std::filesystem::exists(folder() / "run.justnow"));
+    EXPECT_TRUE(std::filesystem::exists(held->path()));
 }
 
 } // namespace
