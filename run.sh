@@ -7,12 +7,15 @@ root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 # shellcheck source=cmake/setup.sh
 . "$root/cmake/setup.sh"
 
+kinds=(build)
+[[ ${1-} != lab ]] || kinds=(build lab)
+
 take_lock || exit "$host_lacks"
 : >"$setup_log"
-ensure_packages build || exit "$host_lacks"
+ensure_packages "${kinds[@]}" || exit "$host_lacks"
 configure release OFF || exit "$host_lacks"
 build release nestbed || exit "$host_lacks"
-remember_packages build
+remember_packages "${kinds[@]}"
 drop_lock
 
 (($# > 0)) || set -- validate

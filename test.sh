@@ -191,12 +191,12 @@ run_all() {
     fi
 }
 
-failures=() kinds=(build test) preset=release
+failures=() kinds=(build lab test) preset=release
 case ${1-} in
 --help | -h) sed -n '2,/^set/ { s/^# \{0,1\}//p }' "${BASH_SOURCE[0]}" && exit ;;
 --sanitize) preset=asan && shift ;;
---change) preset=change kinds=(build test ci) && shift ;;
---all) preset=all kinds=(build test ci) && shift ;;
+--change) preset=change kinds=(build lab test ci) && shift ;;
+--all) preset=all kinds=(build lab test ci) && shift ;;
 esac
 
 take_lock || exit "$host_lacks"

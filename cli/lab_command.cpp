@@ -13,8 +13,6 @@
 
 #include "base/units.hpp"
 #include "cli/output.hpp"
-#include "lab/inside/init.hpp"
-#include "lab/job.hpp"
 #include "lab/lab.hpp"
 
 namespace nestbed::cli {
@@ -163,9 +161,6 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
         options->request.arguments.assign(marker + 1, line.end());
         action = [options] { return run_lab(*options); };
     });
-
-    auto* const hidden = app.add_subcommand(lab::init_command, "")->group("");
-    hidden->callback([&action] { action = [] { return lab::run_as_init(); }; });
 }
 
 } // namespace nestbed::cli

@@ -16,6 +16,7 @@
 #include "cli/lab_command.hpp"
 #include "cli/plan_command.hpp"
 #include "cli/validate_command.hpp"
+#include "lab/inside/init.hpp"
 #include "report/run_result.hpp"
 
 namespace {
@@ -59,6 +60,8 @@ constexpr int most_malloc_arenas = 8;
 } // namespace
 
 int main(int argc, char** argv) {
+    if (nestbed::lab::is_init())
+        nestbed::lab::run_as_init();
     ::mallopt(M_ARENA_MAX, most_malloc_arenas);
     // A reader that goes away ends in a failed write, which is handled, and not in a machine left behind.
     std::signal(SIGPIPE, SIG_IGN);

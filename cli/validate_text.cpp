@@ -31,10 +31,9 @@ std::string verdict_line(const report::CheckResult& check, bool colour) {
             return colour ? fmt::format(fg(fmt::terminal_color::red), "FAIL") : "FAIL";
         case report::Verdict::skipped:
             return std::string{"skip"};
-        case report::Verdict::not_run:
+        default:
             return std::string{"----"};
         }
-        return std::string{"----"};
     }();
     auto line =
         fmt::format("{}  {:<21} {}", word, check.name, check.reason.empty() ? check.summary : check.reason);

@@ -178,7 +178,9 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
             // Whether it ended by a deadline, a signal or a change, all of it is looked at again.
             [[maybe_unused]]
             const auto woken =
-                supervisor.await([&] { return over(); }, std::min(next_sign, request.deadline), "emulate");
+                supervisor.await(
+                [&, was_up = heard.up] { return over() || heard.up != was_up; },
+                std::min(next_sign, request.deadline), "emulate");
     }
     return AttemptResult{.ending = *ending,
                          .exit_code = heard.exit_code.value_or(0),
@@ -186,7 +188,7 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
                          .panicked = heard.console.panicked(),
                          .console = heard.console.last_lines(told_lines),
                          .emulator_text = heard.emulator_text,
-                         .lost_frames = heard.receiver.lost_frames(),
+                         .gaps = heard.receiver.gaps(),
                          .dropped_files = heard.receiver.dropped_files()};
 }
 

@@ -49,7 +49,7 @@ struct AttemptResult {
     bool panicked = false;
     std::vector<std::string> console; // the kernel's last lines
     std::string emulator_text;        // its stdout and stderr, the end of it
-    std::uint64_t lost_frames = 0;
+    std::uint64_t gaps = 0;
     std::uint64_t dropped_files = 0;
 };
 

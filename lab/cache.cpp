@@ -1,12 +1,15 @@
 #include "lab/cache.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <vector>
 
 #include <boost/uuid/name_generator_sha1.hpp>
 #include <boost/uuid/uuid_io.hpp>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 namespace nestbed::lab {
@@ -16,10 +19,27 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kept_of_a_kind = 4;
+constexpr const char* run_prefix = "run.";
 
 std::string digest(std::string_view key) {
     const boost::uuids::name_generator_sha1 generate{boost::uuids::ns::oid()};
     return boost::uuids::to_string(generate(key.data(), key.size()));
+}
+
+// Folders of runs that were killed: nobody holds their lock. One that was made just now may not have it yet.
+void remove_abandoned(const fs::path& folder) {
+    constexpr std::chrono::minutes surely_locked{1};
+    std::error_code error;
+    for (auto at = fs::directory_iterator{folder, error}; !error && at != fs::directory_iterator{};
+         at.increment(error)) {
+        std::error_code gone;
+        if (!at->path().filename().string().starts_with(run_prefix) ||
+            fs::file_time_type::clock::now() - fs::last_write_time(at->path(), gone) < surely_locked || gone)
+            continue;
+        const Fd lock{::open(at->path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+        if (lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0)
+            fs::remove_all(at->path(), gone);
+    }
 }
 
 } // namespace
@@ -30,6 +50,7 @@ Result<Cache> Cache::open(fs::path folder) {
     if (cannot)
         return fail(ErrorKind::bad_input, "make the cache " + folder.string(), cannot.message(),
                     "name another place with XDG_CACHE_HOME");
+    remove_abandoned(folder);
     return Cache{std::move(folder)};
 }
 
@@ -103,11 +124,14 @@ void Cache::forget_old(std::string_view kind) const {
 }
 
 Result<TemporaryFolder> TemporaryFolder::make(const fs::path& parent) {
-    auto pattern = (parent / "run.XXXXXX").string();
+    auto pattern = (parent / fmt::format("{}XXXXXX", run_prefix)).string();
     if (::mkdtemp(pattern.data()) == nullptr)
         return fail_errno(ErrorKind::bad_input, "make a folder in " + parent.string(),
                           "name another place with XDG_CACHE_HOME");
-    return TemporaryFolder{pattern};
+    Fd lock{::open(pattern.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (lock)
+        ::flock(lock.get(), LOCK_EX | LOCK_NB);
+    return TemporaryFolder{pattern, std::move(lock)};
 }
 
 TemporaryFolder::~TemporaryFolder() {

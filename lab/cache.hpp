@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/fd.hpp"
 
 namespace nestbed::lab {
 
@@ -42,13 +43,15 @@ private:
     std::filesystem::path _folder;
 };
 
-// A folder of its own for one run, removed with everything in it.
+// A folder of its own for one run, removed with everything in it; that of a process which was killed is
+// removed by Cache::open(), which knows it by its lock.
 class TemporaryFolder {
 public:
     // In `parent`. Errors: bad_input.
     [[nodiscard]] static Result<TemporaryFolder> make(const std::filesystem::path& parent);
 
-    TemporaryFolder(TemporaryFolder&& other) noexcept : _path{std::exchange(other._path, {})} {}
+    TemporaryFolder(TemporaryFolder&& other) noexcept
+        : _path{std::exchange(other._path, {})}, _lock{std::move(other._lock)} {}
     TemporaryFolder& operator=(TemporaryFolder&&) = delete;
     TemporaryFolder(const TemporaryFolder&) = delete;
     TemporaryFolder& operator=(const TemporaryFolder&) = delete;
@@ -57,9 +60,10 @@ public:
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return _path; }
 
 private:
-    explicit TemporaryFolder(std::filesystem::path path) : _path{std::move(path)} {}
+    TemporaryFolder(std::filesystem::path path, Fd lock) : _path{std::move(path)}, _lock{std::move(lock)} {}
 
     std::filesystem::path _path;
+    Fd _lock;
 };
 
 // What tells a file from an older one of the same name: path, size, time of change, inode.

@@ -81,7 +81,7 @@ std::vector<Frame> FrameReader::take(std::string_view bytes) {
             continue;
         }
         const auto sequence = get(rest, 4, 4);
-        _lost += sequence - _next_sequence; // the sender counts upward, modulo 2^32
+        _gaps += sequence == _next_sequence ? 0 : 1;
         _next_sequence = sequence + 1;
         frames.push_back({static_cast<FrameType>(type), sequence, std::string{payload}});
         rest.remove_prefix(frame_header_bytes + size);

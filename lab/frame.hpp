@@ -44,13 +44,13 @@ public:
 
     // Bytes so far that belonged to no frame.
     [[nodiscard]] std::uint64_t stray_bytes() const noexcept { return _stray; }
-    // Frames so far that were sent, as the numbers of those that arrived say, and did not arrive.
-    [[nodiscard]] std::uint64_t lost_frames() const noexcept { return _lost; }
+    // How often a frame did not have the number after the one before it: something between them was lost.
+    [[nodiscard]] std::uint64_t gaps() const noexcept { return _gaps; }
 
 private:
     std::string _pending;
     std::uint64_t _stray = 0;
-    std::uint64_t _lost = 0;
+    std::uint64_t _gaps = 0;
     std::uint32_t _next_sequence = 0;
 };
 

@@ -12,8 +12,9 @@ namespace nestbed::lab {
 
 inline constexpr const char* program_path = "/usr/bin/nestbed"; // inside
 inline constexpr const char* job_path = "/lab/job.json";
-inline constexpr const char* init_command =
-    "lab-init"; // what the program is started with as the first process
+// Set for the first process, so that the program knows that it is the one. Not an argument: what the kernel
+// does not know of its command line becomes arguments too.
+inline constexpr const char* init_variable = "NESTBED_LAB_INIT";
 
 struct Job {
     std::vector<std::string> arguments; // of nestbed

@@ -35,7 +35,7 @@ struct Prepared {
     Kernel kernel;
     std::vector<fs::path> roots;
     std::string command_line;
-    fs::path log; // where the console's text is kept when something went wrong
+    fs::path log; // where the console's text of the last run is kept
 };
 
 Result<fs::path> find_qemu(const LabRequest& request) {
@@ -62,16 +62,17 @@ std::map<std::string, std::string> environment_inside() {
 }
 
 std::string kernel_command_line(const LabRequest& request) {
-    // "panic=-1" resets at once, which ends QEMU; what follows "--" are the first process' arguments.
-    auto text = fmt::format(
-        "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on kvm_amd.nested=1 rdinit={}",
-        program_path);
+    // "panic=-1" resets at once, which ends QEMU. The TSC is steady in emulation, and reading another clock
+    // is slow.
+    auto text = fmt::format("console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable "
+                            "kvm_amd.nested=1 rdinit={} {}=1",
+                            program_path, init_variable);
     // The kernel gives what it does not know to the first process, as its environment.
     if (const char* const path = std::getenv("LD_LIBRARY_PATH"); path != nullptr && *path != '\0')
         text += fmt::format(" LD_LIBRARY_PATH={}", path);
     if (!request.append.empty())
         text += " " + request.append;
-    return text + " -- " + init_command;
+    return text;
 }
 
 // Writes the initramfs to `target`.
@@ -179,12 +180,12 @@ private:
     }
 
     void note_losses(const AttemptResult& ended) {
-        if (ended.lost_frames > 0 || ended.dropped_files > 0)
+        if (ended.gaps > 0 || ended.dropped_files > 0)
             result.mishaps.push_back(
                 {ErrorKind::check_failed, "hear all that the emulated machine says",
                  fmt::format(
-                     "{} frames were lost on its serial line and {} files were incomplete or too large",
-                     ended.lost_frames, ended.dropped_files),
+                     "{} gaps in what came over its serial line and {} files were incomplete or too large",
+                     ended.gaps, ended.dropped_files),
                  "run it again"});
     }
 
@@ -218,6 +219,7 @@ Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
         const auto ended = one.start(initramfs, deadline, supervisor);
         if (!ended)
             return tl::unexpected{ended.error()};
+        one.keep_console();
         const auto error = error_of(*ended, request, prepared->log);
         if (!error) {
             one.result.exit_code = ended->exit_code;
@@ -228,7 +230,6 @@ Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
             one.result.attempts = attempts;
             return std::move(one.result);
         }
-        one.keep_console();
         // Emulated kernels hang now and then, through no fault of the command.
         if (ended->ending != Ending::host_died || attempts >= request.attempts)
             return tl::unexpected{*error};

@@ -54,9 +54,12 @@ std::string Sender::encode(const Message& message) {
         return frame(FrameType::hello, hello->kernel);
     if (const auto* const output = std::get_if<Output>(&message))
         return pieces(output->is_stderr ? FrameType::err : FrameType::out, output->bytes);
-    if (const auto* const file = std::get_if<ResultFile>(&message))
-        return frame(FrameType::file, file->path) + pieces(FrameType::file_data, file->bytes) +
-               frame(FrameType::file_end, std::to_string(file->bytes.size()));
+    if (const auto* const file = std::get_if<ResultFile>(&message)) {
+        auto frames = frame(FrameType::file, file->path); // one after the other: each takes a number
+        frames += pieces(FrameType::file_data, file->bytes);
+        frames += frame(FrameType::file_end, std::to_string(file->bytes.size()));
+        return frames;
+    }
     if (const auto* const failed = std::get_if<Failed>(&message))
         return frame(FrameType::failed, to_json(failed->error));
     if (const auto* const exited = std::get_if<Exited>(&message))

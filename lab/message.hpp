@@ -56,7 +56,7 @@ class Receiver {
 public:
     [[nodiscard]] std::vector<Message> take(std::string_view bytes);
 
-    [[nodiscard]] std::uint64_t lost_frames() const noexcept { return _frames.lost_frames(); }
+    [[nodiscard]] std::uint64_t gaps() const noexcept { return _frames.gaps(); }
     [[nodiscard]] std::uint64_t dropped_files() const noexcept { return _dropped_files; }
 
 private:

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -280,14 +281,11 @@ Result<int> run_job(HostLink& host, const Job& job) {
 
 } // namespace
 
-int run_as_init() {
-    if (::getpid() != 1) {
-        std::fputs(
-            "nestbed: lab-init is what `nestbed lab` starts as the first process of the machine that it "
-            "emulates; it is no command for people\n",
-            stderr);
-        return exit_code(ErrorKind::bad_input);
-    }
+bool is_init() {
+    return ::getpid() == 1 && std::getenv(init_variable) != nullptr;
+}
+
+void run_as_init() {
     const auto mounted = mount_all();
     auto host = HostLink::open(frames_device);
     if (!host) {

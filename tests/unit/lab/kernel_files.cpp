@@ -1,0 +1,58 @@
+#include <cstring>
+
+#include <elf.h>
+
+#include "tests/unit/lab/kernel_files.hpp"
+
+namespace nestbed::test {
+
+namespace {
+
+template<typename T>
+void put(std::string& image, std::size_t at, const T& value) {
+    std::memcpy(image.data() + at, &value, sizeof value);
+}
+
+} // namespace
+
+std::string kernel_image(const std::string& version) {
+    std::string image(0x400, '\0');
+    image.replace(0x202, 4, "HdrS");
+    image[0x20e] = '\0';
+    image[0x20f] = '\x02'; // 0x200 + 0x200
+    return image + version + '\0';
+}
+
+std::string kernel_module(const std::string& depends, const std::string& release) {
+    auto info = "license=GPL" + std::string{'\0'} + "depends=" + depends + '\0';
+    if (!release.empty())
+        info += "vermagic=" + release + " SMP preempt" + '\0';
+    const std::string names{"\0.shstrtab\0.modinfo\0", 20};
+    Elf64_Ehdr header{};
+    std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+    header.e_ident[EI_CLASS] = ELFCLASS64;
+    header.e_ident[EI_DATA] = ELFDATA2LSB;
+    header.e_type = ET_REL;
+    header.e_machine = EM_X86_64;
+    header.e_shoff = sizeof header;
+    header.e_shentsize = sizeof(Elf64_Shdr);
+    header.e_shnum = 3;
+    header.e_shstrndx = 1;
+    Elf64_Shdr strings{};
+    strings.sh_name = 1;
+    strings.sh_type = SHT_STRTAB;
+    strings.sh_offset = sizeof header + 3 * sizeof(Elf64_Shdr);
+    strings.sh_size = names.size();
+    Elf64_Shdr section{};
+    section.sh_name = 11;
+    section.sh_type = SHT_PROGBITS;
+    section.sh_offset = strings.sh_offset + names.size();
+    section.sh_size = info.size();
+    std::string image(strings.sh_offset, '\0');
+    put(image, 0, header);
+    put(image, sizeof header + sizeof(Elf64_Shdr), strings);
+    put(image, sizeof header + 2 * sizeof(Elf64_Shdr), section);
+    return image + names + info;
+}
+
+} // namespace nestbed::test

@@ -1,0 +1,81 @@
+#include "lab/shape.hpp"
+
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace nestbed::lab {
+namespace {
+
+using testing::HasSubstr;
+
+std::string command(const Shape& shape) {
+    return fmt::format("{}", fmt::join(qemu_command("/q", shape,
+                                                    {.kernel = "/k",
+                                                     .initramfs = "/i",
+                                                     .command_line = "console=ttyS0 x",
+                                                     .console_fd = 3,
+                                                     .frames_fd = 4}),
+                                       " "));
+}
+
+TEST(QemuCommand, SplitsCpusAndMemory) {
+    struct Case {
+        Shape shape;
+        std::vector<std::string> parts;
+    };
+    for (const auto& [shape, parts] :
+         {Case{{.cpus = 2, .nodes = 2, .memory_bytes = 2 * GiB},
+               {"-smp 2,sockets=2,cores=1,threads=1", "-m 2048M", "id=m0,size=1024M", "id=m1,size=1024M",
+                "nodeid=0,cpus=0-0,memdev=m0", "nodeid=1,cpus=1-1,memdev=m1", "dist,src=0,dst=0,val=10",
+                "dist,src=0,dst=1,val=32", "dist,src=1,dst=0,val=32"}},
+          Case{{.cpus = 7, .nodes = 3, .memory_bytes = 1000 * MiB},
+               {"-smp 7,sockets=7,cores=1,threads=1", "id=m0,size=334M", "id=m1,size=333M", "id=m2,size=333M",
+                "nodeid=0,cpus=0-1,", "nodeid=1,cpus=2-3,", "nodeid=2,cpus=4-6,"}},
+          Case{{.cpus = 8, .nodes = 1, .memory_bytes = GiB},
+               {"-smp 8,sockets=1,cores=8,threads=1", "nodeid=0,cpus=0-7,memdev=m0"}}}) {
+        for (const auto& part : parts)
+            EXPECT_THAT(command(shape), HasSubstr(part));
+        EXPECT_THAT(command(shape), testing::Not(HasSubstr(fmt::format("nodeid={}", shape.nodes))));
+    }
+}
+
+TEST(QemuCommand, BootsWhatItIsGivenAndEndsWithAReset) {
+    for (const auto* const part :
+         {"/q ", "-kernel /k", "-initrd /i", "-append console=ttyS0 x", "-no-reboot", "-accel tcg",
+          "+svm,+npt", "-chardev socket,id=console,fd=3 -serial chardev:console",
+          "-chardev socket,id=frames,fd=4 -serial chardev:frames"})
+        EXPECT_THAT(command({}), HasSubstr(part));
+}
+
+TEST(CheckShape, Table) {
+    struct Case {
+        Shape shape;
+        bool good;
+    };
+    for (const auto& [shape, good] : {
+             Case{{}, true},
+             Case{{.cpus = 255, .nodes = 8, .memory_bytes = 512 * MiB}, true},
+             Case{{.cpus = 1, .nodes = 1, .memory_bytes = 512 * MiB}, true},
+             Case{{.cpus = 256, .nodes = 2, .memory_bytes = GiB}, false},
+             Case{{.cpus = 1, .nodes = 2, .memory_bytes = GiB}, false},
+             Case{{.cpus = 0, .nodes = 0, .memory_bytes = GiB}, false},
+             Case{{.cpus = 9, .nodes = 9, .memory_bytes = GiB}, false},
+             Case{{.cpus = 2, .nodes = 2, .memory_bytes = 511 * MiB}, false},
+             Case{{.cpus = 2, .nodes = 2, .memory_bytes = GiB + 1}, false},
+             Case{{.cpus = 2, .nodes = 2, .memory_bytes = 1025 * GiB}, false},
+         }) {
+        const auto status = check_shape(shape);
+        EXPECT_EQ(status.has_value(), good) << shape.cpus << ' ' << shape.nodes << ' ' << shape.memory_bytes;
+        if (!status) {
+            EXPECT_EQ(status.error().kind, ErrorKind::bad_input);
+        }
+    }
+}
+
+} // namespace
+} // namespace nestbed::lab
