@@ -12,6 +12,7 @@
 #include <langinfo.h>
 #include <unistd.h>
 
+#include "cli/nested_text.hpp"
 #include "cli/output.hpp"
 #include "core/boot/placement.hpp"
 #include "core/kvm/kvm.hpp"
@@ -36,6 +37,7 @@ constexpr report::GuestNeeds needs{.memory_bytes = &boot::default_memory_bytes,
 struct CheckOptions {
     std::uint32_t vcpus = 1024;
     bool json = false;
+    bool nested = false;
 };
 
 // Asks the user's locale without putting the program into it.
@@ -60,6 +62,20 @@ report::HostState look_at_host() {
         state.kvm_error = kvm.error();
     }
     return state;
+}
+
+// Only what KVM offers to hypervisors.
+int check_nested(const CheckOptions& options) {
+    const auto kvm = kvm::Kvm::open();
+    const auto offer = kvm ? report::nested_offer(*kvm) : nested::offer_of({});
+    const auto supported = kvm ? kvm->supported_cpuid().value_or(core::cpu::Table{}) : core::cpu::Table{};
+    const int status =
+        print(options.json ? report::dump(nested_json(offer, supported)) : nested_text(offer, supported));
+    if (status != 0)
+        return status;
+    if (!kvm)
+        complain(kvm.error());
+    return offer.extension != nested::Extension::none ? 0 : exit_code(ErrorKind::host_lacks);
 }
 
 int check(const CheckOptions& options) {
@@ -92,13 +108,18 @@ void add_check_command(CLI::App& app, Action& action) {
     command->add_option("--vcpus", options->vcpus, "How many vCPUs the host is measured against")
         ->check(CLI::Range(std::uint32_t{1}, most_asked))
         ->capture_default_str();
+    command->add_flag("--nested", options->nested,
+                      "Only what KVM offers to guests that are hypervisors, feature by feature");
     command->add_flag("--json", options->json, "Facts and findings as one JSON document");
-    command->footer("Exit code: 0 where guests run, 3 where none does.\n"
+    command->footer("Exit code: 0 where guests run (with --nested: where they can be hypervisors), else 3.\n"
                     "Examples:\n"
                     "  nestbed check\n"
                     "  nestbed check --vcpus 288\n"
+                    "  nestbed check --nested\n"
                     "  nestbed check --json | jq '.findings[] | select(.level != \"ok\")'");
-    command->callback([options, &action] { action = [options] { return check(*options); }; });
+    command->callback([options, &action] {
+        action = [options] { return options->nested ? check_nested(*options) : check(*options); };
+    });
 }
 
 } // namespace nestbed::cli

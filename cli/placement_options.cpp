@@ -29,6 +29,15 @@ void PlacementOptions::add_to(CLI::App& command) {
         ->capture_default_str();
 }
 
+void PlacementOptions::add_nested_to(CLI::App& command) {
+    command
+        .add_option("--nested", nested,
+                    "What the guest is shown of VMX and SVM: off, auto, require, or SVM without some "
+                    "features, as in svm:-npt,-vgif")
+        ->type_name("PROFILE")
+        ->capture_default_str();
+}
+
 Result<stress::MachineRequest> PlacementOptions::read() const {
     stress::MachineRequest values;
     values.all_vcpus = vcpus == "max";
@@ -52,6 +61,10 @@ Result<stress::MachineRequest> PlacementOptions::read() const {
         return tl::unexpected{both.error()};
     values.policy = *named;
     values.page_size = *pages;
+    const auto profile = nested::parse_profile(nested);
+    if (!profile)
+        return tl::unexpected{profile.error()};
+    values.nested = *profile;
     if (!topology.empty()) {
         const auto shape = topology::parse_shape(topology);
         if (!shape)

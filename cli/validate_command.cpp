@@ -2,16 +2,21 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "cli/output.hpp"
 #include "cli/placement_options.hpp"
 #include "cli/progress_line.hpp"
+#include "cli/run_in_lab.hpp"
 #include "cli/validate_text.hpp"
+#include "core/kvm/kvm.hpp"
 #include "core/supervise/supervisor.hpp"
+#include "lab/lab.hpp"
 #include "report/json.hpp"
 #include "report/json_file.hpp"
 #include "stress/validate.hpp"
@@ -26,15 +31,36 @@ struct ValidateOptions {
     std::string directory = "results";
     std::uint64_t seed = 1;
     double timeout_s = 0; // 0: scaled with the vCPUs
+    std::string where = "auto";
     bool json = false;
     std::vector<std::string> command_line;
 };
 
 stress::ValidateRequest to_request(const ValidateOptions& options, const stress::MachineRequest& machine) {
-    stress::ValidateRequest request{
-        .machine = machine, .only = options.only, .timeout = {}, .seed = options.seed};
+    stress::ValidateRequest request{.machine = machine,
+                                    .only = options.only,
+                                    .timeout = {},
+                                    .seed = options.seed,
+                                    .lab = options.where == "auto"};
     if (options.timeout_s > 0)
         request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    return request;
+}
+
+// Why all of it runs in the lab; empty where it does not.
+std::optional<std::string> why_in_lab(const ValidateOptions& options) {
+    if (options.where == "lab")
+        return "as asked";
+    if (const auto kvm = kvm::Kvm::open(); !kvm)
+        return kvm.error().message();
+    return {};
+}
+
+lab::LabRequest lab_request(const ValidateOptions& options) {
+    lab::LabRequest request;
+    request.arguments.assign(options.command_line.begin() + 1, options.command_line.end());
+    // Once more, and the last one counts.
+    request.arguments.insert(request.arguments.end(), {"--where", "host"});
     return request;
 }
 
@@ -54,6 +80,12 @@ int run_validate(const ValidateOptions& options) {
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
         return complain(supervisor.error());
+    if (options.where != "host")
+        if (const auto why = why_in_lab(options)) {
+            if (!options.json)
+                print(fmt::format("in the lab, an emulated AMD machine: {}\n", *why));
+            return run_in_lab(lab_request(options), **supervisor);
+        }
     ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
                           options.json && !is_terminal(STDERR_FILENO)};
     const auto say = [&](const std::string& text) {
@@ -95,6 +127,7 @@ void add_validate_command(CLI::App& app, Action& action, std::vector<std::string
     auto* const command =
         app.add_subcommand("validate", "Boot a guest with many vCPUs and check that all of it works");
     options->placement.add_to(*command);
+    options->placement.add_nested_to(*command);
     command
         ->add_option("--only", options->only, "Run only the checks whose name matches one of these patterns")
         ->type_name("PATTERN");
@@ -104,6 +137,13 @@ void add_validate_command(CLI::App& app, Action& action, std::vector<std::string
         ->add_option("--timeout", options->timeout_s,
                      "Seconds that a check may take [60, and 0.15 for each vCPU]")
         ->check(CLI::NonNegativeNumber);
+    command
+        ->add_option("--where", options->where,
+                     "host, lab (an emulated AMD machine), or auto: the lab for all of it where there is no "
+                     "KVM to use, and for the L2 guests where KVM offers no SVM")
+        ->check(CLI::IsMember({"auto", "host", "lab"}))
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+        ->capture_default_str();
     command->add_option("-o,--output", options->directory, "Folder for run.json, the result document")
         ->type_name("DIR")
         ->capture_default_str();

@@ -9,6 +9,7 @@
 #include "report/host_facts.hpp"
 #include "stress/checks.hpp"
 #include "stress/footprint.hpp"
+#include "stress/in_lab.hpp"
 #include "stress/selection.hpp"
 
 namespace nestbed::stress {
@@ -125,6 +126,21 @@ private:
                 return;
         }
         tear_down();
+        if (_for_lab)
+            run_for_lab(std::move(*_for_lab));
+    }
+
+    [[nodiscard]] bool wants_lab() const {
+        return _request.lab && _request.machine.nested.showing != nested::Showing::off;
+    }
+
+    // After the machine is gone: the emulated one wants the processors for itself.
+    void run_for_lab(report::CheckResult result) {
+        const auto start = Clock::now();
+        _now = "the lab";
+        check_in_lab(result, {.vcpus = _result.machine->vcpus, .seed = _request.seed}, _supervisor);
+        result.seconds = seconds_since(start);
+        publish(std::move(result));
     }
 
     void run_check(const Check& check) {
@@ -133,6 +149,10 @@ private:
         auto finding = ensure_machine().and_then([&] {
             return check.run({*_machine, _request.seed, deadline()});
         });
+        if (finding && !finding->skip.empty() && check.name == l2_check && wants_lab()) {
+            _for_lab = std::move(result);
+            return;
+        }
         if (finding && !finding->skip.empty()) {
             result.verdict = report::Verdict::skipped;
             result.reason = finding->skip;
@@ -279,6 +299,7 @@ private:
     bool _booted_once = false;
     std::string _now{"start"};
     double _weight_now = 0;
+    std::optional<report::CheckResult> _for_lab;
 };
 
 } // namespace

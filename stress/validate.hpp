@@ -19,6 +19,7 @@ struct ValidateRequest {
     std::vector<std::string> only;                    // shell patterns over the names of checks; empty: all
     std::optional<std::chrono::milliseconds> timeout; // of each check; empty: scaled with the vCPUs
     std::uint64_t seed = 1;
+    bool lab = false; // L2 guests run in an emulated machine where this host's KVM offers no SVM
 };
 
 struct Progress {

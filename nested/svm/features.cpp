@@ -50,6 +50,14 @@ const Feature* find_feature(std::string_view name) {
     return found == all.end() ? nullptr : found;
 }
 
+Numbers shown_numbers(const core::cpu::Table& table) {
+    namespace cpu = core::cpu;
+    const auto* const leaf = cpu::find(table, cpu::leaf::svm);
+    if (shown_features(table).empty() || leaf == nullptr)
+        return {};
+    return {.revision = leaf->eax & 0xff, .asids = leaf->ebx};
+}
+
 std::vector<std::string_view> shown_features(const core::cpu::Table& table) {
     namespace cpu = core::cpu;
     std::vector<std::string_view> shown;

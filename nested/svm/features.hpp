@@ -23,6 +23,13 @@ struct Feature {
 // Null where no feature has that name.
 [[nodiscard]] const Feature* find_feature(std::string_view name);
 
+// What leaf 0x8000000A says besides features. Zeros where the table shows no SVM.
+struct Numbers {
+    std::uint32_t revision = 0;
+    std::uint32_t asids = 0;
+};
+[[nodiscard]] Numbers shown_numbers(const core::cpu::Table& table);
+
 // What a CPUID table shows; "svm" itself first. Empty where it shows no SVM.
 [[nodiscard]] std::vector<std::string_view> shown_features(const core::cpu::Table& table);
 
