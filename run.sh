@@ -7,8 +7,20 @@ root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 # shellcheck source=cmake/setup.sh
 . "$root/cmake/setup.sh"
 
+# needs_lab COMMAND: whether it may emulate a machine, which takes QEMU: the lab itself, and what falls back on it
+# where this host's KVM cannot be used or offers no SVM to its guests.
+needs_lab() {
+    local nested=''
+    [[ ! -w /dev/kvm ]] || nested=$(cat /sys/module/kvm_amd/parameters/nested 2>/dev/null || true)
+    case $1 in
+    lab) true ;;
+    validate | conform) [[ $nested != [1Y] ]] ;;
+    *) false ;;
+    esac
+}
+
 kinds=(build)
-[[ ${1-} != lab ]] || kinds=(build lab)
+! needs_lab "${1-validate}" || kinds=(build lab)
 
 take_lock || exit "$host_lacks"
 : >"$setup_log"
