@@ -44,6 +44,7 @@ struct Refusal {
     Probed probe(ProbeOptions options = {}) {
         guest::disable_interrupts();
         const auto probed = probe_vmrun(candidate.guest, options);
+        // The high half is exit_code()'s.
         expect_equal(static_cast<std::uint32_t>(candidate.guest.control().exit_code), 0xffff'ffffU,
                      "EXITCODE 31:0");
         return probed;
@@ -266,7 +267,7 @@ void again_and_again() {
     conform::copy_page(&bad, &refusal.candidate.guest.vmcb());
     for (int i = 0; i < 50; ++i) {
         conform::copy_page(&refusal.candidate.guest.vmcb(), &bad);
-        refusal.candidate.expect_refused("the illegal state");
+        refusal.candidate.expect_refused("the illegal state", 0xffff'ffff);
         refusal.candidate.put_right();
         refusal.candidate.expect_runs("the same VMCB put right runs");
     }
