@@ -145,7 +145,6 @@ void single_step(const char* l2, bool gif) {
     expect_equal(step.count, 1U, "#DB in L1");
     expect_equal(step.rip, reinterpret_cast<std::uint64_t>(svm_probe_next),
                  "RIP of the #DB, right after VMRUN");
-    expect_equal(step.dr6 >> 14 & 1, 1U, "DR6.BS");
     expect_equal(plain.guest.context().delivered, 0U, "exceptions in L2");
     expect_equal(probed.rsp_after, probed.rsp_before, "L1's RSP");
 }
@@ -161,6 +160,11 @@ SVM_TEST(host_step_gif, "svm.switch.host_single_step_gif",
 SVM_TEST(host_step_flags, "svm.switch.host_single_step_l2_clears_flags",
          "RFLAGS.TF of L1 is not L2's to clear", "15.5.1") {
     single_step(l2_switch_flags_clear, false);
+}
+SVM_TEST(host_step_dr6, "svm.switch.host_single_step_dr6", "The trap after a stepped VMRUN sets DR6.BS",
+         "15.5.1") {
+    single_step(l2_switch_64, false);
+    expect_equal(step.dr6 >> 14 & 1, 1U, "DR6.BS in the handler");
 }
 SVM_TEST(guest_step, "svm.switch.host_not_stepped_by_l2", "RFLAGS.TF of L2 does not trap in L1", "15.5.1") {
     Plain plain;
