@@ -181,7 +181,6 @@ void guest_state() {
     expect_equal(save.rflags, before.rflags, "RFLAGS in the VMCB");
     expect_equal(save.cr0, before.cr0, "CR0 in the VMCB");
     expect_equal(save.cr2, before.cr2, "CR2 in the VMCB");
-    expect_equal(save.cr3, before.cr3, "CR3 in the VMCB");
     expect_equal(save.cr4, before.cr4, "CR4 in the VMCB");
     expect_equal(save.efer, before.efer, "EFER in the VMCB");
     expect_equal(save.dr7, before.dr7, "DR7 in the VMCB");
@@ -191,6 +190,16 @@ void guest_state() {
     expect_equal(save.gdtr.base, before.gdtr.base, "GDTR.base in the VMCB");
     expect_equal(save.idtr.base, before.idtr.base, "IDTR.base in the VMCB");
     expect_equal(refusal.candidate.ran, 0U, "what L2 ran");
+}
+
+template<Kind K>
+void guest_cr3() {
+    Refusal refusal{K};
+    refusal.candidate.guest.save().cr3 |= 0x18; // not L1's
+    const auto before = refusal.candidate.guest.save().cr3;
+    refusal.probe();
+    stgi();
+    expect_equal(refusal.candidate.guest.save().cr3, before, "CR3 in the VMCB");
 }
 
 // What VMRUN only reads is never written (15.5.1 "Control Bits").
@@ -306,6 +315,7 @@ AFTER(rflags, "rflags", "L1 has its RFLAGS", "15.6")
 AFTER(control_registers, "control_registers", "L1 has its control registers and segments", "15.6")
 AFTER(dr7, "dr7", "L1's breakpoints are disabled", "15.6")
 AFTER(guest_state, "guest_state", "The save area is as it was", "15.6")
+AFTER(guest_cr3, "guest_cr3", "CR3 in the save area is as it was", "15.6")
 AFTER(control_area, "control_area", "The control area is as it was", "15.6")
 AFTER(event_cleared, "event_cleared", "EVENTINJ is cleared and delivers nothing", "15.6")
 AFTER(event_not_in_l1, "event_not_in_l1", "An event for L2 does not reach L1", "15.20")
