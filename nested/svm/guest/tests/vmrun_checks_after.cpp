@@ -122,6 +122,7 @@ void rflags() {
     auto probed = refusal.probe({.rflags = 2 | arithmetic_flags | 1U << 10 | 3U << 12});
     expect_equal(probed.rflags_after, 2U | arithmetic_flags | 1U << 10 | 3U << 12,
                  "L1's RFLAGS: CF, PF, AF, ZF, SF, DF, OF and IOPL were set");
+    make_illegal(K, refusal.candidate); // an EVENTINJ is gone by now
     refusal.candidate.guest.save().rflags = 2 | arithmetic_flags | 1U << 10 | 3U << 12;
     probed = refusal.probe({.rflags = 2});
     stgi();
