@@ -133,6 +133,7 @@ void injected(bool next, std::uint8_t vector, EventType type) {
     L2 guest;
     auto code = [] { asm volatile("nop; nop; nop; nop"); };
     guest.context().resume |= 1U << 3 | 1U << 4;
+    warm_up(guest);
     guest.start(code);
     const auto rip = guest.save().rip;
     guest.control().event_inj = event(type, vector);

@@ -90,6 +90,7 @@ SVM_TEST(vgif_holds_virq, "svm.optional.vgif_0_holds_virtual_interrupt",
          "V_GIF=0 holds a virtual interrupt back though IF=1", "15.33.2", .needs = "vgif") {
     L2 guest;
     use_vgif(guest, false);
+    warm_up(guest);
     pend_virtual_interrupt(guest);
     start_blob(guest, l2_vgif_sti);
     guest.run_to(ExitCode::vmmcall, "L2 leaves by VMMCALL");
@@ -100,6 +101,7 @@ SVM_TEST(vgif_lets_virq, "svm.optional.vgif_1_lets_virtual_interrupt",
          "V_GIF=1 lets a virtual interrupt through, and V_IRQ is clear then", "15.33.2", .needs = "vgif") {
     L2 guest;
     use_vgif(guest, true);
+    warm_up(guest);
     pend_virtual_interrupt(guest);
     start_blob(guest, l2_vgif_sti);
     guest.run_to(ExitCode::vmmcall, "L2 leaves by VMMCALL");
@@ -110,6 +112,7 @@ SVM_TEST(vgif_stgi_lets_virq, "svm.optional.vgif_stgi_lets_virtual_interrupt",
          "STGI of L2 lets the virtual interrupt through that V_GIF=0 held back", "15.33.2", .needs = "vgif") {
     L2 guest;
     use_vgif(guest, false);
+    warm_up(guest);
     pend_virtual_interrupt(guest);
     start_blob(guest, l2_vgif_sti_stgi);
     guest.run_to(ExitCode::vmmcall, "L2 leaves by VMMCALL");
@@ -123,6 +126,7 @@ SVM_TEST(vgif_vintr_window, "svm.optional.vgif_0_holds_vintr_exit",
     L2 guest;
     use_vgif(guest, false);
     guest.intercept(Intercept::vintr);
+    warm_up(guest);
     pend_virtual_interrupt(guest);
     start_blob(guest, l2_vgif_sti_stgi);
     guest.run_to(ExitCode::vintr, "the virtual interrupt is intercepted");
@@ -135,6 +139,7 @@ SVM_TEST(vgif_event_inj, "svm.optional.vgif_0_lets_injection",
     use_vgif(guest, false);
     guest.save().rflags |= 1U << 9;
     auto code = [] {};
+    warm_up(guest);
     guest.start(code);
     guest.control().event_inj = event(EventType::interrupt, vector);
     guest.run_to_end();
@@ -202,6 +207,7 @@ SVM_TEST(vgif_mixed, "svm.optional.vgif_next_to_guest_without",
     use_vgif(with, false);
     start_blob(with, l2_vgif_exit);
     with.run_to(ExitCode::vmmcall, "the guest with V_GIF leaves by VMMCALL");
+    warm_up(without);
     pend_virtual_interrupt(without);
     start_blob(without, l2_vgif_sti);
     without.run_to(ExitCode::vmmcall, "the guest without leaves by VMMCALL");
@@ -210,6 +216,7 @@ SVM_TEST(vgif_mixed, "svm.optional.vgif_next_to_guest_without",
 SVM_TEST(vgif_not_enabled, "svm.optional.vgif_bit_not_enabled",
          "V_GIF=0 with V_GIF_ENABLE=0 holds no virtual interrupt back", "15.33.2") {
     L2 guest;
+    warm_up(guest);
     pend_virtual_interrupt(guest);
     start_blob(guest, l2_vgif_sti);
     guest.run_to(ExitCode::vmmcall, "L2 leaves by VMMCALL");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/guest/guard.hpp"
 #include "core/guest/runtime.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/svm/guest/case.hpp"
@@ -21,6 +22,20 @@ inline std::uint64_t address_of(const char* code) {
 // registers is what VMRUN loaded. RDI has `argument`.
 inline void start_blob(L2& guest, const char* code, std::uint64_t argument = 0) {
     guest.start_at(reinterpret_cast<void (*)(void*)>(address_of(code)), reinterpret_cast<void*>(argument));
+}
+
+// L2 takes an exception of its own, so that the host has mapped all that the delivery of an event needs: for
+// tests that are about other things than a delivery with a fault in it.
+inline void warm_up(L2& guest) {
+    auto code = [] { guest::catch_fault([] { asm volatile("ud2"); }); };
+    const auto rflags = guest.save().rflags;
+    const auto int_ctl = guest.control().int_ctl;
+    guest.control().int_ctl = 0;
+    guest.start(code);
+    guest.run_to_end("L2 takes an exception before the test");
+    guest.save().rflags = rflags;
+    guest.control().int_ctl = int_ctl;
+    guest.context().delivered = 0;
 }
 
 // Top of a fresh stack below 4 GiB, for code outside 64-bit mode.

@@ -195,8 +195,7 @@ SVM_TEST(switch_clean_event_inj, "svm.switch.clean_event_inj",
          "EVENTINJ and INTERRUPT_SHADOW count with all bits set", "15.15.4") {
     L2 guest;
     auto nothing = [] {};
-    guest.start(nothing);
-    guest.run_to_end();
+    warm_up(guest);
     guest.control().clean = clean::all;
     guest.start(nothing);
     guest.control().event_inj = event(EventType::software_interrupt, 0x61);
@@ -309,8 +308,7 @@ SVM_TEST(switch_clean_tpr, "svm.switch.clean_changed_v_irq",
          "V_IRQ set by L1 counts with the TPR bit clear and all others set", "15.15.2") {
     L2 guest;
     auto nothing = [] { asm volatile("nop"); };
-    guest.start(nothing);
-    guest.run_to_end();
+    warm_up(guest);
     guest.control().clean = all_bits & ~clean::tpr;
     guest.control().int_ctl |= int_ctl::v_irq | int_ctl::v_ign_tpr | 1U << int_ctl::v_intr_prio_shift;
     guest.control().int_vector = 0x62;

@@ -90,6 +90,7 @@ SVM_TEST(switch_guest_event_inj_cleared, "svm.switch.guest_exit_event_inj_cleare
          "EVENTINJ that was delivered is not valid any more after the exit", "15.20") {
     L2 guest;
     auto code = [&] {};
+    warm_up(guest);
     guest.start(code);
     guest.save().rflags |= 1U << 9;
     guest.control().event_inj = event(EventType::interrupt, 0x55);
