@@ -271,8 +271,9 @@ SVM_TEST(switch_guest_vmload_state_kept, "svm.switch.guest_vmload_fields_kept",
 namespace {
 template<std::uint32_t Msr>
 void msr_not_switched() {
-    constexpr std::uint64_t value =
-        Msr == msr::sfmask || Msr == msr::sysenter_cs ? 0x5'7300 : 0x0012'3456'7000;
+    constexpr std::uint64_t value = Msr == msr::sysenter_cs ? 0x7300
+                                    : Msr == msr::sfmask    ? 0x5'7300
+                                                            : 0x0012'3456'7000;
     const auto mine = guest::rdmsr(Msr);
     guest::wrmsr(Msr, value);
     L2 guest;
