@@ -304,6 +304,7 @@ constexpr std::uint64_t iopl3 = 3U << 12;
 // A task whose bitmap L2 has for itself; `open` lets ring 3 use exit_port.
 void use_task_bitmap(L2& guest, bool open) {
     auto* const task = static_cast<std::uint8_t*>(conform::allocate_pages(4));
+    *reinterpret_cast<std::uint64_t*>(task + 4) = guest.save().rsp - 2048; // RSP0
     *reinterpret_cast<std::uint16_t*>(task + 0x66) = 0x68;
     for (unsigned i = 0; i < 0x2001; ++i)
         task[0x68 + i] = 0xff;
