@@ -47,7 +47,7 @@ void set_ring3(SaveArea& save, std::uint16_t code, std::uint16_t data) {
 void set_mode(L2& guest, const char* at, Mode mode) {
     auto& save = guest.save();
     const auto code = reinterpret_cast<std::uint64_t>(at);
-    const auto stack = physical(conform::allocate_pages(2));
+    const auto stack = mode == Mode::long64 ? 0 : physical(conform::allocate_pages(2));
     switch (mode) {
     case Mode::long64:
         save.rip = code;
