@@ -617,6 +617,15 @@ EXITS_64(invpcid);
 EXECUTES(invpcid);
 GP_IN_RING3(invpcid);
 
+// The same with RAX that is no page's address: a hypervisor below that looks into the #GP of these three,
+// since some processors raise it wrongly, must find that this one is right in any case.
+INSTRUCTION(vmrun_unaligned, vmrun, vmrun, ".byte 0x0f, 0x01, 0xd8", &no_operand, &nothing_to_see);
+INSTRUCTION(vmload_unaligned, vmload, vmload, ".byte 0x0f, 0x01, 0xda", &no_operand, &nothing_to_see);
+INSTRUCTION(vmsave_unaligned, vmsave, vmsave, ".byte 0x0f, 0x01, 0xdb", &no_operand, &nothing_to_see);
+GP_IN_RING3(vmrun_unaligned);
+GP_IN_RING3(vmload_unaligned);
+GP_IN_RING3(vmsave_unaligned);
+
 // Instructions whose way into L2 is not a line of the table.
 
 INSTRUCTION(swint, swint, swint, "int $0x35", &no_operand, &nothing_to_see);
