@@ -363,9 +363,15 @@ SVM_TEST(db_step_delivered, "svm.intercept.db_step_delivered",
     expect_equal(guest.save().rflags >> 8 & 1, 0U, "TF in the handler");
 }
 namespace {
-void set_dr0(std::uint64_t value) {
-    asm volatile("movq %0, %%db0" : : "r"(value));
-}
+// Breakpoint 0 at `address` for as long as this lives: processors that keep breakpoints beside DR7 must not
+// take them along to the next test.
+class Breakpoint {
+public:
+    explicit Breakpoint(std::uint64_t address) { asm volatile("movq %0, %%db0" : : "r"(address)); }
+    Breakpoint(const Breakpoint&) = delete;
+    Breakpoint& operator=(const Breakpoint&) = delete;
+    ~Breakpoint() { write_dr7(0x400); }
+};
 } // namespace
 L2_SNIPPET(watched_write, 64, "movq %rbx, (%rsi)");
 SVM_TEST(db_watch, "svm.intercept.db_watch_exits",
@@ -374,7 +380,7 @@ SVM_TEST(db_watch, "svm.intercept.db_watch_exits",
     place(guest, watched_write, Mode::long64);
     auto* const word = static_cast<std::uint64_t*>(conform::allocate_pages(1));
     guest.registers.rsi = physical(word);
-    set_dr0(physical(word));
+    const Breakpoint breakpoint{physical(word)};
     guest.save().dr7 = 0x9'0402; // breakpoint 0, global, writes of 8 bytes
     guest.intercept_exception(1);
     guest.run_to(exception_exit(1), "data breakpoint");
@@ -389,7 +395,7 @@ SVM_TEST(db_watch_delivered, "svm.intercept.db_watch_delivered", "a data breakpo
     place(guest, watched_write, Mode::long64);
     auto* const word = static_cast<std::uint64_t*>(conform::allocate_pages(1));
     guest.registers.rsi = physical(word);
-    set_dr0(physical(word));
+    const Breakpoint breakpoint{physical(word)};
     guest.save().dr7 = 0x9'0402;
     const auto frame = run_to_handler(guest, 1, "data breakpoint");
     expect_equal(frame.rip, reinterpret_cast<std::uint64_t>(watched_write.after), "RIP in the frame");
@@ -400,7 +406,7 @@ SVM_TEST(db_code, "svm.intercept.db_code_exits",
          "15.12.2") {
     L2 guest;
     place(guest, step_code, Mode::long64);
-    set_dr0(reinterpret_cast<std::uint64_t>(step_code.at));
+    const Breakpoint breakpoint{reinterpret_cast<std::uint64_t>(step_code.at)};
     guest.save().dr7 = 0x402;
     guest.intercept_exception(1);
     guest.run_to(exception_exit(1), "instruction breakpoint");
@@ -412,7 +418,7 @@ SVM_TEST(db_l1, "svm.intercept.db_breakpoint_of_l1", "a breakpoint that L1 has e
          "15.5.1") {
     L2 guest;
     place(guest, step_code, Mode::long64);
-    set_dr0(reinterpret_cast<std::uint64_t>(step_code.at));
+    const Breakpoint breakpoint{reinterpret_cast<std::uint64_t>(step_code.at)};
     write_dr7(0x402);
     guest.intercept_exception(1);
     run_past(guest, step_code, Mode::long64, "a breakpoint of L1's");
