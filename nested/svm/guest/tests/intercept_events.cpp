@@ -191,16 +191,30 @@ SVM_TEST(vintr_if_clear, "svm.intercept.vintr_if_clear",
     run_past(guest, event_nop, Mode::long64, "V_IRQ with IF 0");
     expect_equal(guest.control().int_ctl & int_ctl::v_irq, int_ctl::v_irq, "V_IRQ: still pending");
 }
-SVM_TEST(vintr_tpr, "svm.intercept.vintr_tpr", "a virtual interrupt whose priority V_TPR masks waits",
-         "15.21.4") {
+// 15.21.2: taken only where V_INTR_PRIO is above V_TPR.
+namespace {
+template<unsigned priority, unsigned tpr, bool taken>
+void vintr_by_priority() {
     L2 guest;
     place(guest, event_nop, Mode::long64);
     guest.save().rflags |= rflags_if;
-    virtual_interrupt(guest, 6, 6);
+    virtual_interrupt(guest, priority, tpr);
     guest.intercept(Intercept::vintr);
-    run_past(guest, event_nop, Mode::long64, "V_IRQ below V_TPR");
+    if (taken)
+        guest.run_to(ExitCode::vintr, "V_IRQ above V_TPR");
+    else
+        run_past(guest, event_nop, Mode::long64, "V_IRQ not above V_TPR");
     expect_equal(guest.control().int_ctl & int_ctl::v_irq, int_ctl::v_irq, "V_IRQ: still pending");
 }
+} // namespace
+SVM_CASE(vintr_tpr_same, "svm.intercept.vintr_tpr_same", "a virtual interrupt of V_TPR's own priority waits",
+         "15.21.2", (&vintr_by_priority<6, 6, false>));
+SVM_CASE(vintr_tpr_above, "svm.intercept.vintr_tpr_above",
+         "a virtual interrupt of lower priority than V_TPR waits", "15.21.2",
+         (&vintr_by_priority<5, 6, false>));
+SVM_CASE(vintr_tpr_below, "svm.intercept.vintr_tpr_below",
+         "a virtual interrupt of higher priority than V_TPR leaves L2", "15.21.2",
+         (&vintr_by_priority<7, 6, true>));
 L2_SNIPPET(event_sti, 64, "sti; nop; nop");
 SVM_TEST(vintr_window, "svm.intercept.vintr_window", "VINTR leaves L2 one instruction after STI", "15.21.4") {
     L2 guest;
