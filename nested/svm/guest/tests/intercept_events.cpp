@@ -94,17 +94,22 @@ INTR_CASE(masking_l2_if_ignored, true, true, false, true,
 INTR_CASE(masking_l1_if_clear, true, false, true, false,
           "with V_INTR_MASKING an interrupt waits where L1's IF is 0");
 
-SVM_TEST(intr_shadow, "svm.intercept.intr_shadow",
-         "an interrupt shadow in the VMCB lets one instruction run before INTR", "15.21.5") {
+// The manual says that a shadow holds interrupts back, and leaves open whether it also holds back the exit
+// that takes their place; KVM lets the exit through at once. Either way RIP and shadow tell the same story.
+SVM_TEST(
+    intr_shadow, "svm.intercept.intr_shadow",
+    "after INTR with an interrupt shadow at VMRUN, the shadow is there if and only if no instruction has run",
+    "15.21.5") {
     L2 guest;
     place(guest, event_nop, Mode::long64);
     guest.save().rflags |= rflags_if;
     guest.control().interrupt_shadow = 1;
     pend_interrupt();
     guest.run_to(ExitCode::intr, "an interrupt in the shadow");
-    expect_equal(guest.save().rip, reinterpret_cast<std::uint64_t>(event_nop.after),
-                 "RIP: one instruction on");
-    expect_equal(guest.control().interrupt_shadow & 1, 0U, "INTERRUPT_SHADOW after the exit");
+    const bool at_once = guest.save().rip == reinterpret_cast<std::uint64_t>(event_nop.at);
+    expect(at_once || guest.save().rip == reinterpret_cast<std::uint64_t>(event_nop.after),
+           "RIP: at the first instruction or the second");
+    expect_equal(guest.control().interrupt_shadow & 1, at_once ? 1U : 0U, "INTERRUPT_SHADOW after the exit");
 }
 SVM_TEST(intr_not_intercepted, "svm.intercept.intr_not_intercepted",
          "an interrupt that L1 does not intercept is L2's own", "15.13.1") {
