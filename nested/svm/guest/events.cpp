@@ -57,4 +57,26 @@ void point_gate_at(L2& guest, std::uint8_t vector, std::uint64_t handler) {
     gate[1] = handler >> 32;
 }
 
+void warm_up(L2& guest) {
+    const auto control = guest.control();
+    const auto save = guest.save();
+    const auto registers = guest.registers;
+    auto& context = guest.context();
+    auto code = [] {};
+    guest.start(code);
+    guest.save().rflags = rflags_fixed;
+    guest.control().int_ctl = 0;
+    guest.control().interrupt_shadow = 0;
+    guest.control().event_inj = event(EventType::interrupt, 0x21);
+    const auto end_of_interrupt = context.end_of_interrupt;
+    context.end_of_interrupt = 0;
+    guest.run_to_end("L2 runs once beforehand");
+    context.end_of_interrupt = end_of_interrupt;
+    context.interrupts[0x21] = 0;
+    context.delivered = 0;
+    guest.control() = control;
+    guest.save() = save;
+    guest.registers = registers;
+}
+
 } // namespace nestbed::svm

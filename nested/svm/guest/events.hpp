@@ -65,6 +65,11 @@ void begin_in_ring_3(L2& guest);
 // L2's gate of this vector leads to `handler` from now on.
 void point_gate_at(L2& guest, std::uint8_t vector, std::uint64_t handler);
 
+// Lets L2 take one injected interrupt and run to its end, then puts everything back: L0 has L2's pages by then
+// and need not step in while an event is delivered. For tests of the event itself; those of the delivery do
+// without.
+void warm_up(L2& guest);
+
 // Address of a piece of code made by L2_CODE, for start_blob().
 inline std::uint64_t address_of(const char* code) {
     return reinterpret_cast<std::uint64_t>(code);

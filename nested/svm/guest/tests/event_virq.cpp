@@ -29,6 +29,7 @@ struct Virtual {
     bool masking = true;
     bool host_if = true;
     bool nested_paging = false;
+    bool warm = true;
 };
 
 template<Virtual v>
@@ -38,6 +39,8 @@ void pending_virq() {
         const NestedPageTables tables;
         tables.use_in(guest);
     }
+    if (v.warm)
+        warm_up(guest);
     std::uint64_t ran = 0;
     auto code = [&] { ran = 1; };
     guest.start(code);
@@ -73,6 +76,7 @@ void pending_virq() {
              (&pending_virq<Virtual{__VA_ARGS__}>))
 
 EVENT_VIRQ(taken, "V_IRQ with L2's IF=1 is taken before L2's first instruction", .taken = true)
+EVENT_VIRQ(taken_cold, "V_IRQ is taken where L0 has to step in during its delivery", .warm = false)
 EVENT_VIRQ(taken_no_masking, "V_IRQ is taken without V_INTR_MASKING", .masking = false)
 EVENT_VIRQ(if_0, "V_IRQ with L2's IF=0 waits", .guest_if = false, .taken = false)
 EVENT_VIRQ(if_0_no_masking, "V_IRQ with L2's IF=0 waits without V_INTR_MASKING", .guest_if = false,
@@ -116,6 +120,7 @@ SVM_TEST(event_virq_none, "svm.event.virq_not_set", "Vector and priority without
 SVM_TEST(event_virq_every_vector, "svm.event.virq_every_vector",
          "V_IRQ delivers each vector from 32 to 255 once", "15.21.4") {
     L2 guest;
+    warm_up(guest);
     for (unsigned which = 32; which < 256; ++which) {
         auto code = [] {};
         guest.start(code);
@@ -141,6 +146,7 @@ L2_CODE(l2_virq_mov_ss, 64,
         "sti; nop; mov %ss, %eax; mov %eax, %ss; nop; .globl l2_virq_behind_ss; l2_virq_behind_ss: nop; vmmcall");
 
 void set_virq(L2& guest) {
+    warm_up(guest);
     guest.control().int_ctl = virq(vector >> 4) | int_ctl::v_intr_masking;
     guest.control().int_vector = vector;
 }
@@ -323,6 +329,7 @@ SVM_TEST(event_virq_and_delivered_intr, "svm.event.virq_and_intr_not_intercepted
     L2 guest;
     guest.intercept(Intercept::intr, false);
     guest.context().end_of_interrupt = 1;
+    warm_up(guest);
     auto code = [] { settle(); };
     guest.start(code);
     guest.save().rflags = rflags_fixed | rflags_if;
@@ -344,6 +351,7 @@ SVM_TEST(event_virq_and_intr_if_0, "svm.event.virq_and_intr_wait_together",
     L2 guest;
     guest.intercept(Intercept::intr, false);
     guest.context().end_of_interrupt = 1;
+    warm_up(guest);
     const auto self = guest::this_vcpu().apic_id;
     std::uint32_t early = ~0U;
     auto code = [&] {
