@@ -24,8 +24,11 @@ void count_interrupts(std::uint8_t vector) {
     guest::set_interrupt_handler(vector, &count_one);
 }
 
+std::uint32_t interrupts_taken_by(std::uint32_t vcpu, std::uint8_t vector) {
+    return guest::load(taken[vcpu % most_vcpus][vector]);
+}
 std::uint32_t interrupts_taken(std::uint8_t vector) {
-    return guest::load(taken[guest::this_vcpu().vcpu % most_vcpus][vector]);
+    return interrupts_taken_by(guest::this_vcpu().vcpu, vector);
 }
 
 void start_timer(std::uint64_t ticks, std::uint8_t vector) {

@@ -36,8 +36,9 @@ inline void send_event_from_l2(std::uint32_t apic_id, guest::apic::Delivery deli
 
 // From now on L1 counts interrupts of this vector, on all vCPUs.
 void count_interrupts(std::uint8_t vector);
-// Those that this vCPU's L1 has taken.
+// Those that this vCPU's L1 has taken, or another's.
 std::uint32_t interrupts_taken(std::uint8_t vector);
+std::uint32_t interrupts_taken_by(std::uint32_t vcpu, std::uint8_t vector);
 
 // Fires once, `ticks` of the TSC from now, with this vector: the local APIC's timer in TSC-deadline mode.
 void start_timer(std::uint64_t ticks, std::uint8_t vector);
@@ -65,9 +66,9 @@ void begin_in_ring_3(L2& guest);
 // L2's gate of this vector leads to `handler` from now on.
 void point_gate_at(L2& guest, std::uint8_t vector, std::uint64_t handler);
 
-// Lets L2 take one injected interrupt and run to its end, then puts everything back: L0 has L2's pages by then
-// and need not step in while an event is delivered. For tests of the event itself; those of the delivery do
-// without.
+// Lets L2 take one injected interrupt and run to its end, then puts everything back: L0 has L2's pages by
+// then and need not step in while an event is delivered. For tests of the event itself; those of the delivery
+// do without.
 void warm_up(L2& guest);
 
 // Address of a piece of code made by L2_CODE, for start_blob().

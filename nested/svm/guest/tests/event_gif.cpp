@@ -71,7 +71,8 @@ SVM_TEST(event_gif_many, "svm.event.gif_holds_many",
         expect_equal(interrupts_taken(static_cast<std::uint8_t>(0x40 + 16 * i)), 1U,
                      conform::Text{"interrupts of vector ", 0x40 + 16 * i});
 }
-SVM_TEST(event_gif_nmi, "svm.event.gif_holds_nmi", "An NMI waits while GIF=0, and comes once at STGI", "15.17") {
+SVM_TEST(event_gif_nmi, "svm.event.gif_holds_nmi", "An NMI waits while GIF=0, and comes once at STGI",
+         "15.17") {
     clgi();
     nmi_self();
     settle();
@@ -255,8 +256,8 @@ SVM_CASE(event_nmi_delivered, "svm.event.nmi_not_intercepted",
          (&pending_nmi<false, false, false>))
 SVM_CASE(event_nmi_delivered_if_1, "svm.event.nmi_not_intercepted_if_1", "The same with L2's IF=1", "15.13.2",
          (&pending_nmi<false, false, true>))
-SVM_CASE(event_nmi_delivered_npt, "svm.event.nmi_not_intercepted_npt",
-         "The same on fresh nested page tables", "15.13.2", (&pending_nmi<false, true, false>), .needs = "npt")
+SVM_CASE(event_nmi_delivered_npt, "svm.event.nmi_not_intercepted_npt", "The same on fresh nested page tables",
+         "15.13.2", (&pending_nmi<false, true, false>), .needs = "npt")
 
 SVM_TEST(event_nmi_before_intr, "svm.event.nmi_before_interrupt",
          "With both pending, the NMI leaves first, the interrupt by the next VMRUN", "8.5") {
@@ -346,8 +347,8 @@ SVM_TEST(event_nmi_blocks_after_refused, "svm.event.nmi_blocked_in_l1_after_refu
     expect_blocked_in_l1();
 }
 SVM_TEST(event_nmi_blocks_after_npf, "svm.event.nmi_blocked_in_l1_after_failed_inject",
-         "An NMI in L1 blocks the next also after the injection of one ended in a nested page fault",
-         "8.5.2", .needs = "npt") {
+         "An NMI in L1 blocks the next also after the injection of one ended in a nested page fault", "8.5.2",
+         .needs = "npt") {
     L2 guest;
     NestedPageTables tables;
     tables.use_in(guest);

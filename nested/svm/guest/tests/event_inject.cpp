@@ -105,7 +105,7 @@ constexpr std::uint64_t flags_without_if = all_flags & ~rflags_if;
 // NextRIP field" (15.20): HARDWARE and SOFTWARE say what a case needs beyond.
 #define HARDWARE ""
 #define SOFTWARE "nrip_save"
-#define EVENT_INJECT(name, event_type, vector, error, text, more)                                           \
+#define EVENT_INJECT(name, event_type, vector, error, text, more)                                            \
     SVM_CASE(event_inject_##name, "svm.event.inject_" #name, "EVENTINJ delivers " text, "15.20",             \
              (&inject<Injected{EventType::event_type, vector, error}>), .needs = more)                       \
     SVM_CASE(event_inject_##name##_npt, "svm.event.inject_" #name "_npt",                                    \
@@ -218,7 +218,7 @@ void inject_intercepted() {
 }
 } // namespace
 
-#define EVENT_INTERCEPTED(name, event_type, vector, error, text, more)                                           \
+#define EVENT_INTERCEPTED(name, event_type, vector, error, text, more)                                       \
     SVM_CASE(event_inject_intercepted_##name, "svm.event.inject_intercepted_" #name,                         \
              "EVENTINJ delivers " text " although its intercept is set", "15.20",                            \
              (&inject_intercepted<Injected{EventType::event_type, vector, error}>), .needs = more)
@@ -286,8 +286,8 @@ SVM_TEST(event_inject_not_valid, "svm.event.inject_not_valid",
 }
 
 // VMRUN's reference in APM volume 3: "clear EVENTINJ field in VMCB" at #VMEXIT.
-SVM_TEST(event_field_cleared, "svm.event.field_cleared", "#VMEXIT clears all of EVENTINJ, error code included",
-         "15.20") {
+SVM_TEST(event_field_cleared, "svm.event.field_cleared",
+         "#VMEXIT clears all of EVENTINJ, error code included", "15.20") {
     L2 guest;
     auto code = [] {};
     guest.start(code);
@@ -434,11 +434,11 @@ void gate_dpl() {
 } // namespace
 
 SVM_CASE(event_gate_dpl_int, "svm.event.gate_dpl_int",
-         "An injected INT n in ring 3 through a gate of DPL 0 is a #GP with the gate as its error code", "15.20",
-         (&gate_dpl<Injected{EventType::software_interrupt, 0x80}, true>), .needs = "nrip_save")
+         "An injected INT n in ring 3 through a gate of DPL 0 is a #GP with the gate as its error code",
+         "15.20", (&gate_dpl<Injected{EventType::software_interrupt, 0x80}, true>), .needs = "nrip_save")
 SVM_CASE(event_gate_dpl_bp, "svm.event.gate_dpl_bp",
-         "An injected #BP in ring 3 through a gate of DPL 0 is a #GP with the gate as its error code", "15.20",
-         (&gate_dpl<Injected{EventType::exception, 3}, true>), .needs = "nrip_save")
+         "An injected #BP in ring 3 through a gate of DPL 0 is a #GP with the gate as its error code",
+         "15.20", (&gate_dpl<Injected{EventType::exception, 3}, true>), .needs = "nrip_save")
 SVM_CASE(event_gate_dpl_interrupt, "svm.event.gate_dpl_interrupt",
          "An injected interrupt in ring 3 goes through a gate of DPL 0", "15.20",
          (&gate_dpl<Injected{EventType::interrupt, 0x80}, false>))
@@ -449,8 +449,8 @@ SVM_CASE(event_gate_dpl_ud, "svm.event.gate_dpl_ud", "An injected #UD in ring 3 
          "15.20", (&gate_dpl<Injected{EventType::exception, 6}, false>))
 
 // nRIP against RIP (15.20, 15.7.1): the former is what INT n pushes where the processor saves it.
-SVM_TEST(event_inject_int_next_rip, "svm.event.inject_int_next_rip",
-         "An injected INT n pushes nRIP, not RIP", "15.20", .needs = "nrip_save") {
+SVM_TEST(event_inject_int_next_rip, "svm.event.inject_int_next_rip", "An injected INT n pushes nRIP, not RIP",
+         "15.20", .needs = "nrip_save") {
     L2 guest;
     auto code = [] {};
     guest.start(code);

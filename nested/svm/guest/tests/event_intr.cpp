@@ -192,7 +192,8 @@ SVM_CASE(event_sti_delivered, "svm.event.intr_at_sti_delivered",
 
 // 15.21.3: the window that L0 opens for a physical interrupt must not be seen in L1's VMCB.
 SVM_TEST(event_window_not_leaked, "svm.event.window_not_leaked",
-         "A physical interrupt that waits for L2's IF leaves L1's virtual interrupt fields alone", "15.21.4") {
+         "A physical interrupt that waits for L2's IF leaves L1's virtual interrupt fields alone",
+         "15.21.4") {
     count_interrupts(vector);
     L2 guest;
     guest.intercept(Intercept::intr, false);
@@ -247,7 +248,8 @@ SVM_TEST(event_inject_before_intr, "svm.event.inject_before_intr",
     expect_equal(interrupts_taken(vector), 1U, "interrupts that L1 has seen");
 }
 SVM_TEST(event_inject_before_nmi, "svm.event.inject_before_nmi",
-         "With an NMI pending, VMRUN first delivers EVENTINJ and then leaves by NMI in the handler", "15.20") {
+         "With an NMI pending, VMRUN first delivers EVENTINJ and then leaves by NMI in the handler",
+         "15.20") {
     L2 guest;
     auto code = [] {};
     guest.start(code);

@@ -55,7 +55,8 @@ void pending_virq() {
     guest.run_to_end();
     guest::enable_interrupts();
     expect_equal(ran, 1U, "L2 has run");
-    expect_equal(guest.context().interrupts[vector], v.taken ? 1U : 0U, "virtual interrupts that L2 has seen");
+    expect_equal(guest.context().interrupts[vector], v.taken ? 1U : 0U,
+                 "virtual interrupts that L2 has seen");
     expect_equal(guest.context().delivered, v.taken ? 1U : 0U, "events that L2 has seen");
     if (v.taken)
         expect_equal(guest.context().last.rip, rip, "RIP on the stack: before the first instruction");
@@ -142,8 +143,9 @@ L2_CODE(l2_virq_popf, 64,
         "pushq $0x202; popfq; .globl l2_virq_behind_popf; l2_virq_behind_popf: nop; nop; vmmcall");
 extern "C" const char l2_virq_behind_popf[];
 L2_CODE(l2_virq_nops, 64, "nop; nop; nop; vmmcall");
-L2_CODE(l2_virq_mov_ss, 64,
-        "sti; nop; mov %ss, %eax; mov %eax, %ss; nop; .globl l2_virq_behind_ss; l2_virq_behind_ss: nop; vmmcall");
+L2_CODE(
+    l2_virq_mov_ss, 64,
+    "sti; nop; mov %ss, %eax; mov %eax, %ss; nop; .globl l2_virq_behind_ss; l2_virq_behind_ss: nop; vmmcall");
 
 void set_virq(L2& guest) {
     warm_up(guest);
@@ -172,7 +174,8 @@ SVM_TEST(event_virq_popf, "svm.event.virq_at_popf", "V_IRQ is taken right behind
     expect_taken_at(guest, address_of(l2_virq_behind_popf));
 }
 SVM_TEST(event_virq_iret, "svm.event.virq_at_iret",
-         "V_IRQ waits while an injected event's handler runs with IF=0, and is taken at its IRET", "15.21.4") {
+         "V_IRQ waits while an injected event's handler runs with IF=0, and is taken at its IRET",
+         "15.21.4") {
     L2 guest;
     start_blob(guest, l2_virq_nops);
     guest.save().rflags = rflags_fixed | rflags_if;
@@ -267,8 +270,8 @@ SVM_TEST(event_vintr_popf, "svm.event.vintr_at_popf", "VINTR leaves right behind
     guest.intercept(Intercept::vintr);
     expect_vintr(guest, address_of(l2_virq_behind_popf), "the window opens behind POPF");
 }
-SVM_TEST(event_vintr_priority, "svm.event.vintr_priority", "VINTR does not leave with V_INTR_PRIO below V_TPR",
-         "15.13.5") {
+SVM_TEST(event_vintr_priority, "svm.event.vintr_priority",
+         "VINTR does not leave with V_INTR_PRIO below V_TPR", "15.13.5") {
     L2 guest;
     start_blob(guest, l2_virq_nops);
     guest.save().rflags = rflags_fixed | rflags_if;
