@@ -214,7 +214,7 @@ SVM_TEST(event_bp_not_l2, "svm.event.breakpoint_of_l2_not_in_l1",
     auto code = [] {};
     guest.start(code);
     write_dr0(&watched);
-    write_dr7(dr7_init | 0x20);
+    write_dr7(dr7_init | 0x100);
     guest.save().dr7 = dr7_write_0;
     guest.run_to_end();
     expect_equal(read_dr7(), dr7_init, "DR7 in L1");
@@ -242,13 +242,13 @@ SVM_TEST(event_dr7_of_l2, "svm.event.dr7_of_l2", "L2 finds the VMCB's DR7, and w
     std::uint64_t seen = 0;
     auto code = [&] {
         seen = read_dr7();
-        write_dr7(dr7_init | 0x8);
+        write_dr7(dr7_init | 0x200);
     };
     guest.start(code);
-    guest.save().dr7 = dr7_init | 0x2;
+    guest.save().dr7 = dr7_init | 0x100; // LE, GE below: they enable nothing
     guest.run_to_end();
-    expect_equal(seen, dr7_init | 0x2, "DR7 as L2 finds it");
-    expect_equal(guest.save().dr7, dr7_init | 0x8, "DR7 in the VMCB");
+    expect_equal(seen, dr7_init | 0x100, "DR7 as L2 finds it");
+    expect_equal(guest.save().dr7, dr7_init | 0x200, "DR7 in the VMCB");
     expect_equal(read_dr7(), dr7_init, "DR7 in L1");
 }
 SVM_TEST(event_dr0_shared, "svm.event.dr0_shared", "DR0 is not switched: L2 finds L1's, L1 finds L2's",

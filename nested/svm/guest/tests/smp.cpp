@@ -133,23 +133,23 @@ void storm() {
     barrier.wait();
 }
 } // namespace
-SVM_CASE(smp_storm, "svm.smp.ipi_storm", "Each of 1000 interrupts to a vCPU in L2 reaches its L1 once",
-         "15.13.1", (&storm<1000, false, false>), .vcpus = 2)
+SVM_CASE(smp_storm, "svm.smp.ipi_storm", "Each of 200 interrupts to a vCPU in L2 reaches its L1 once",
+         "15.13.1", (&storm<200, false, false>), .vcpus = 2)
 SVM_CASE(smp_storm_4, "svm.smp.ipi_storm_4",
-         "Each of 300 interrupts to three vCPUs in L2 reaches their L1 once", "15.13.1",
-         (&storm<300, false, false>), .vcpus = 4)
+         "Each of 100 interrupts to three vCPUs in L2 reaches their L1 once", "15.13.1",
+         (&storm<100, false, false>), .vcpus = 4)
 SVM_CASE(smp_storm_npt, "svm.smp.ipi_storm_npt",
-         "Each of 1000 interrupts to a vCPU in L2 with nested paging reaches its L1 once", "15.13.1",
-         (&storm<1000, false, true>), .needs = "npt", .vcpus = 2)
+         "Each of 200 interrupts to a vCPU in L2 with nested paging reaches its L1 once", "15.13.1",
+         (&storm<200, false, true>), .needs = "npt", .vcpus = 2)
 SVM_CASE(smp_storm_l2, "svm.smp.ipi_storm_delivered",
-         "Each of 1000 interrupts to a vCPU in L2 is seen once, in L2 or between its runs", "15.13.1",
-         (&storm<1000, true, false>), .vcpus = 2)
+         "Each of 200 interrupts to a vCPU in L2 is seen once, in L2 or between its runs", "15.13.1",
+         (&storm<200, true, false>), .vcpus = 2)
 SVM_CASE(smp_storm_l2_4, "svm.smp.ipi_storm_delivered_4",
-         "Each of 300 interrupts to three vCPUs in L2 is seen once", "15.13.1", (&storm<300, true, false>),
+         "Each of 100 interrupts to three vCPUs in L2 is seen once", "15.13.1", (&storm<100, true, false>),
          .vcpus = 4)
 SVM_CASE(smp_storm_l2_npt, "svm.smp.ipi_storm_delivered_npt",
-         "Each of 1000 interrupts to a vCPU in L2 with nested paging is seen once", "15.13.1",
-         (&storm<1000, true, true>), .needs = "npt", .vcpus = 2)
+         "Each of 200 interrupts to a vCPU in L2 with nested paging is seen once", "15.13.1",
+         (&storm<200, true, true>), .needs = "npt", .vcpus = 2)
 
 // From one L2 to another.
 SVM_TEST(smp_l2_to_l2, "svm.smp.l2_to_l2", "Two L2s on two vCPUs interrupt each other 300 times, once each",
