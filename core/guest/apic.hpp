@@ -9,6 +9,7 @@ namespace nestbed::guest::apic {
 
 enum class Register : std::uint32_t { // MSR numbers
     id = 0x802,
+    task_priority = 0x808,
     end_of_interrupt = 0x80b,
     logical_destination = 0x80d,
     spurious_vector = 0x80f,
@@ -17,7 +18,7 @@ enum class Register : std::uint32_t { // MSR numbers
 };
 inline constexpr std::uint32_t tsc_deadline_msr = 0x6e0;
 
-enum class Delivery : std::uint64_t { fixed = 0, nmi = 4, init = 5, startup = 6 };
+enum class Delivery : std::uint64_t { fixed = 0, smi = 2, nmi = 4, init = 5, startup = 6 };
 enum class Shorthand : std::uint64_t { none = 0, self = 1, all = 2, all_but_self = 3 };
 enum class Destination : std::uint64_t { physical = 0, logical = 1 };
 

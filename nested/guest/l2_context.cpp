@@ -69,12 +69,16 @@ extern "C" void handle_l2_vector(guest::ExceptionFrame* frame) {
     note(context, *frame);
     if (frame->vector >= 32) {
         ++context.interrupts[frame->vector & 0xff];
+        if (context.hook != nullptr)
+            context.hook(*frame);
         if (context.end_of_interrupt != 0)
             guest::apic::write(guest::apic::Register::end_of_interrupt, 0);
         return;
     }
     ++context.exceptions[frame->vector];
     context.last_cr2 = guest::control_register<2>();
+    if (context.hook != nullptr && context.hook(*frame))
+        return;
     if ((context.resume >> frame->vector & 1) != 0 || guest::land_in_guard(*frame))
         return;
     context.fatal = *frame;

@@ -42,6 +42,10 @@ struct alignas(4096) L2Context {
 
     std::uint64_t value[16]; // for tests, between L1, L2 and vCPUs
 
+    // Set by L1: looks at every event after it was noted, in the handler. Of an exception it says whether L2
+    // goes on with what the frame now says.
+    bool (*hook)(guest::ExceptionFrame& frame);
+
     alignas(4096) std::uint8_t idt[4096];
     std::uint8_t gdt[0x80];
     std::uint8_t tss[0x80];
