@@ -31,9 +31,9 @@ void announce();
     static void identifier##_job() {                                                                         \
         ::nestbed::conform::run_case(identifier##_options.enable, enable_extension, body);                   \
     }                                                                                                        \
-    extern const ::nestbed::wire::JobDescriptor identifier##_descriptor;                                     \
+    /* Static: tests in different files may share an identifier, their names may not. */                     \
     [[gnu::section(".nestbed.jobs"),                                                                         \
-      gnu::used]] const ::nestbed::wire::JobDescriptor identifier##_descriptor{                              \
+      gnu::used]] static const ::nestbed::wire::JobDescriptor identifier##_descriptor{                       \
         case_name,                                                                                           \
         case_title,                                                                                          \
         case_reference,                                                                                      \

@@ -31,6 +31,10 @@ std::uint32_t svm_features() {
     return guest::cpuid(0x8000'000a, 0).edx;
 }
 
+unsigned physical_address_bits() {
+    return guest::cpuid(0x8000'0008, 0).eax & 0xff;
+}
+
 std::uint64_t read_dr6() {
     std::uint64_t value = 0;
     asm volatile("movq %%dr6, %0" : "=r"(value));

@@ -20,6 +20,9 @@ Host& this_host();
 // CPUID Fn8000_000A EDX as this vCPU sees it.
 std::uint32_t svm_features();
 
+// Width of physical addresses in bits (CPUID Fn8000_0008 EAX[7:0]).
+unsigned physical_address_bits();
+
 // Registers whose value tests compare before and after. In L1.
 std::uint64_t read_dr6();
 std::uint64_t read_dr7();

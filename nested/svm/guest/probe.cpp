@@ -37,8 +37,4 @@ Probed probe_vmrun(L2& guest, ProbeOptions options) {
     return probed;
 }
 
-unsigned physical_address_bits() {
-    return guest::cpuid(0x8000'0008, 0).eax & 0xff;
-}
-
 } // namespace nestbed::svm

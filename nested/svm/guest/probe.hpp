@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "nested/svm/guest/l1.hpp"
 #include "nested/svm/guest/l2.hpp"
 
 namespace nestbed::svm {
@@ -34,8 +35,5 @@ struct Probed : Probe {
     Vmcb* left; // VMSAVE of right after VMRUN
 };
 Probed probe_vmrun(L2& guest, ProbeOptions options = {});
-
-// Physical address bits of this vCPU (CPUID Fn8000_0008 EAX[7:0]).
-unsigned physical_address_bits();
 
 } // namespace nestbed::svm

@@ -37,10 +37,6 @@ const char* text_of(Access access) {
     }
 }
 
-unsigned physical_address_bits() {
-    return guest::cpuid(0x8000'0008, 0).eax & 0xff;
-}
-
 bool has_gib_pages() {
     return (guest::cpuid(0x8000'0001, 0).edx >> 26 & 1) != 0;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "nested/svm/guest/l1.hpp"
 #include "nested/svm/guest/l2.hpp"
 #include "nested/svm/guest/npt.hpp"
 
@@ -19,8 +20,6 @@ inline constexpr std::uint64_t window_data = 0x128;
 inline constexpr std::uint64_t window_value = 0x77'6964'6f77'2121;
 inline constexpr std::uint64_t written_value = 0x9e37'79b9'7f4a'7c15;
 
-// The address bits that a vCPU has (CPUID Fn8000_0008 EAX[7:0]).
-unsigned physical_address_bits();
 bool has_gib_pages();
 
 class Window {
