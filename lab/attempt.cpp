@@ -178,13 +178,13 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
             // Whether it ended by a deadline, a signal or a change, all of it is looked at again.
             [[maybe_unused]]
             const auto woken =
-                supervisor.await(
-                [&, was_up = heard.up] { return over() || heard.up != was_up; },
-                std::min(next_sign, request.deadline), "emulate");
+                supervisor.await([&, was_up = heard.up] { return over() || heard.up != was_up; },
+                                 std::min(next_sign, request.deadline), "emulate");
     }
     return AttemptResult{.ending = *ending,
                          .exit_code = heard.exit_code.value_or(0),
                          .error = heard.failure.value_or(Error{}),
+                         .was_up = heard.up,
                          .panicked = heard.console.panicked(),
                          .console = heard.console.last_lines(told_lines),
                          .emulator_text = heard.emulator_text,

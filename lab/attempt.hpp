@@ -46,6 +46,7 @@ struct AttemptResult {
     Ending ending = Ending::exited;
     int exit_code = 0;
     Error error;
+    bool was_up = false; // the inside had been heard of
     bool panicked = false;
     std::vector<std::string> console; // the kernel's last lines
     std::string emulator_text;        // its stdout and stderr, the end of it

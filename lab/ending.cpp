@@ -53,6 +53,13 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
         return error;
     }
     case Ending::emulator_failed:
+        // What goes on inside can bring it down: an assertion of its own, for one.
+        if (result.was_up)
+            return make(ErrorKind::check_failed,
+                        "QEMU crashed: " + (result.emulator_text.empty()
+                                                ? std::string{"it said nothing"}
+                                                : printable(trimmed(result.emulator_text))),
+                        "that is the emulator's fault, not the emulated host's; " + whole_log);
         return Error{ErrorKind::host_lacks, command_of(request),
                      result.emulator_text.empty()
                          ? "QEMU ended with an error and no word"

@@ -56,7 +56,7 @@ std::vector<std::string> qemu_command(const std::filesystem::path& qemu, const S
         qemu.string(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35",
         "-accel", "tcg,thread=multi",
         // Neither the newest nor "max": all that it has is emulated, nested paging too.
-        "-cpu", "EPYC,+svm,+npt", "-smp",
+        "-cpu", "EPYC,+svm,+npt,check=off", "-smp",
         even ? fmt::format("{},sockets={},cores={},threads=1", shape.cpus, shape.nodes,
                            shape.cpus / shape.nodes)
              : fmt::format("{},sockets={},cores=1,threads=1", shape.cpus, shape.cpus),

@@ -167,7 +167,7 @@ protected:
             pollfd one{.fd = events.fd(), .events = POLLIN, .revents = 0};
             if (::poll(&one, 1, 15'000) != 1) {
                 ADD_FAILURE() << "no event came";
-                return {.vcpu = ~0U, .kind = VcpuEvent::Kind::failed, .error = {}};
+                return {.vcpu = ~0U, .kind = VcpuEvent::Kind::failed, .error = {}, .exit_reason = {}};
             }
             pending = events.take_all();
         }
@@ -178,7 +178,7 @@ protected:
     // Runs what `runs` has and returns how it went on: died with an error, or none where it runs on.
     std::optional<Error> ended() {
         runs.push_back([this](kvm_run&) {
-            events.push({.vcpu = 77, .kind = VcpuEvent::Kind::ready, .error = {}}); // got this far
+            events.push({.vcpu = 77, .kind = VcpuEvent::Kind::ready, .error = {}, .exit_reason = {}}); // got this far
             return -EINTR;
         });
         start();
