@@ -101,11 +101,16 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
         "  nestbed lab -- validate --vcpus 64 -o /tmp/run\n"
         "  nestbed lab --nodes 4 --cpus 4 -- validate --policy numa\n"
         "  nestbed lab --kernel arch/x86/boot/bzImage --modules . -- validate   # in a kernel's build tree");
-    command->callback([options, &action, line = std::move(command_line)] {
+    command->callback([options, command, &action, line = std::move(command_line)] {
         const auto marker = std::ranges::find(line, "--");
         if (marker == line.end())
             throw CLI::ValidationError{"args", "put -- before the command, as in: nestbed lab -- check"};
         options->request.arguments.assign(marker + 1, line.end());
+        const auto usual = lab::default_shape(options->request.arguments);
+        if (command->count("--cpus") + command->count("--nodes") == 0) {
+            options->request.shape.cpus = usual.cpus;
+            options->request.shape.nodes = usual.nodes;
+        }
         action = [options] { return run_lab(*options); };
     });
 }

@@ -28,6 +28,13 @@ std::uint64_t node_mib(const Shape& shape, std::uint32_t node) {
 
 } // namespace
 
+Shape default_shape(const std::vector<std::string>& arguments) {
+    Shape shape;
+    if (!arguments.empty() && arguments.front() == "conform")
+        shape.cpus = shape.nodes = 1;
+    return shape;
+}
+
 Status check_shape(const Shape& shape) {
     const auto refuse = [](std::string asked, std::string found, std::string remedy) {
         return fail(ErrorKind::bad_input, std::move(asked), std::move(found), std::move(remedy));

@@ -23,6 +23,11 @@ struct Shape {
     std::uint64_t memory_bytes = 2 * GiB;
 };
 
+// What suits a command whose arguments these are: conformance tests get one CPU, since two threads of TCG
+// that take exits at once lose each other's interrupts now and then, and the emulated kernel with them
+// (QEMU 7.2).
+[[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments);
+
 // Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than QEMU takes.
 [[nodiscard]] Status check_shape(const Shape& shape);
 

@@ -49,6 +49,7 @@ void check_in_lab(report::CheckResult& result, const LabCheck& check, supervise:
                          "--seed",
                          fmt::format("{}", check.seed),
                          "--json"};
+    request.shape.cpus = request.shape.nodes = 1; // see lab::default_shape()
     request.timeout = patience;
     std::string document;
     std::string words;

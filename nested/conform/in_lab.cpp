@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -63,10 +64,8 @@ public:
             _left.push_back(&test);
         // What is known to take the host down comes last, so that it costs others nothing.
         if (request.baseline)
-            std::ranges::stable_partition(_left, [&](const Case* test) {
-                const auto known = request.baseline->known.find(test->name);
-                return known == request.baseline->known.end() || known->second.verdict != "crash";
-            });
+            std::ranges::stable_partition(_left,
+                                          [&](const Case* test) { return !known_to_crash(test->name); });
     }
 
     report::RunResult go() {
@@ -74,10 +73,10 @@ public:
         // Every machine finishes a test or takes one down; anything else ends the run.
         while (!_left.empty() && !_run.error) {
             const auto before = _left.size();
-            const auto deaths = _idle_deaths;
+            const auto deaths = _deaths;
             if (auto ran = one_machine(); !ran)
                 _run.error = ran.error();
-            else if (_left.size() == before && _idle_deaths == deaths)
+            else if (_left.size() == before && _deaths == deaths)
                 _run.error = Error{
                     ErrorKind::check_failed, "run tests in the lab", "a whole machine brought no result", {}};
         }
@@ -105,6 +104,7 @@ private:
                              fmt::format("{}", std::chrono::duration<double>(_request.timeout).count())};
         if (_request.jobs != 0)
             machine.arguments.insert(machine.arguments.end(), {"--jobs", fmt::format("{}", _request.jobs)});
+        machine.shape = lab::default_shape(machine.arguments);
         machine.timeout = machine_overhead + _left.size() * _request.timeout;
         machine.attempts = 1; // what has been heard is kept, so nothing is to be done twice
 
@@ -133,11 +133,19 @@ private:
         return {};
     }
 
-    // The emulated host went down. With a test running that is the test's result; without one it may happen
-    // once in a run.
+    [[nodiscard]] bool known_to_crash(const std::string& name) const {
+        if (!_request.baseline)
+            return false;
+        const auto known = _request.baseline->known.find(name);
+        return known != _request.baseline->known.end() && known->second.verdict == "crash";
+    }
+
+    // The emulated host went down. Twice under the same test, that is the test's result; without a test it
+    // may happen once in a run.
     Status machine_ended(const Error& error) {
         if (error.kind != ErrorKind::check_failed)
             return tl::unexpected{error};
+        ++_deaths;
         if (_running.empty() && ++_idle_deaths > 1)
             return tl::unexpected{error};
         const auto guilty = std::exchange(_running, {});
@@ -145,6 +153,9 @@ private:
             const auto test =
                 std::ranges::find_if(_left, [&](const Case* candidate) { return candidate->name == name; });
             if (test == _left.end())
+                continue;
+            // Emulated hosts die now and then through no fault of a test's.
+            if (!known_to_crash(name) && ++_deaths_under[name] == 1)
                 continue;
             report::CheckResult result;
             result.name = name;
@@ -191,7 +202,9 @@ private:
     report::RunResult _run;
     std::vector<const Case*> _left;
     std::set<std::string> _running;
+    unsigned _deaths = 0;
     unsigned _idle_deaths = 0;
+    std::map<std::string, unsigned> _deaths_under;
 };
 
 } // namespace

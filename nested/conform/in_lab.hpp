@@ -17,8 +17,8 @@ struct LabObserver {
 };
 
 // As conform_here(), in one emulated machine after another: a test that takes the emulated host down with it
-// has crashed, and a new machine goes on with the next. `shape`, `kernel` and the like of `machine` are used,
-// its arguments and timeout are not.
+// twice has crashed, and a new machine goes on with the next. Kernel, program and the like of `machine` are
+// used, its arguments, shape and timeout are not.
 [[nodiscard]] report::RunResult conform_in_lab(const ConformRequest& request, const lab::LabRequest& machine,
                                                supervise::Supervisor& supervisor,
                                                const LabObserver& observer);
