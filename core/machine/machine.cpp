@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <linux/kvm.h>
 
 #include "base/units.hpp"
 #include "core/boot/initial_memory.hpp"
@@ -102,11 +103,17 @@ Status Machine::set_up_memory() {
     if (!memory)
         return tl::unexpected{memory.error()};
     _memory = std::move(*memory);
-    std::uint32_t slot = 0;
-    for (const auto& region : _memory.regions())
-        if (auto set = _vm.set_memory_region(slot++, region.range.address, region.host, region.range.bytes);
-            !set)
-            return set;
+    // What a vCPU sees in system management mode is an address space of its own (bits 31:16 of a slot's
+    // number). Nested tests send SMIs, and have their handler in plain memory.
+    const std::uint32_t spaces = _spec.nested && _vm.check_extension(KVM_CAP_MULTI_ADDRESS_SPACE) > 1 ? 2 : 1;
+    for (std::uint32_t space = 0; space < spaces; ++space) {
+        std::uint32_t slot = space << 16;
+        for (const auto& region : _memory.regions())
+            if (auto set =
+                    _vm.set_memory_region(slot++, region.range.address, region.host, region.range.bytes);
+                !set)
+                return set;
+    }
     return {};
 }
 

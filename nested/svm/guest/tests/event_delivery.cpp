@@ -351,8 +351,7 @@ SVM_TEST(event_np_error_code, "svm.event.gate_not_present_error_code",
 // L2's own, which neither L1 nor L0 has any part in.
 namespace {
 L2_CODE(l2_event_own_gp, 64,
-        "movabsq $0x8000000000000000, %rax; .globl l2_event_own_gp_at; l2_event_own_gp_at: movb (%rax), %al; "
-        "vmmcall");
+        "movl $0x1f8, %eax; .globl l2_event_own_gp_at; l2_event_own_gp_at: mov %eax, %ds; vmmcall");
 extern "C" const char l2_event_own_gp_at[];
 } // namespace
 SVM_TEST(event_own_gp_np_is_df, "svm.event.own_gp_then_np_is_df",

@@ -408,6 +408,7 @@ SVM_CASE(event_shadow_ss, "svm.event.shadow_mov_ss_exit",
 SVM_TEST(event_shadow_first, "svm.event.shadow_first_instruction",
          "INTERRUPT_SHADOW=1 at VMRUN is still there at an exit of L2's first instruction", "15.21.5") {
     L2 guest;
+    warm_up(guest);
     start_blob(guest, l2_shadow_sti + 1);
     guest.intercept(Intercept::cpuid);
     guest.control().interrupt_shadow = 1;
