@@ -143,7 +143,7 @@ std::function<void(test::Bytes&)> section_size(std::string_view section, std::ui
 INSTANTIATE_TEST_SUITE_P(
     All, CorruptPayload,
     testing::Values(Corruption{"Magic", "wrong magic", in_info(0, wire::payload_magic ^ 1)},
-                    Corruption{"Version", "wire version 2",
+                    Corruption{"Version", "wire version 3",
                                in_info(offsetof(wire::PayloadInfo, version), wire::version + 1)},
                     Corruption{"ShortInfo", "no section .nestbed.info", section_size(".nestbed.info", 1)},
                     Corruption{"OddJobTable", "a job table of", section_size(".nestbed.jobs", 8)},
