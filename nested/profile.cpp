@@ -1,5 +1,7 @@
 #include "nested/profile.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -33,17 +35,16 @@ Result<Profile> parse_profile(std::string_view text) {
         return profile;
     if (!text.starts_with(svm_prefix))
         return refuse(text, "there is no such profile");
-    auto rest = text.substr(svm_prefix.size());
-    do {
-        const auto comma = std::min(rest.find(','), rest.size());
-        const auto word = rest.substr(0, comma);
+    for (auto at = svm_prefix.size(); at <= text.size();) {
+        const auto comma = std::min(text.find(',', at), text.size());
+        const auto word = text.substr(at, comma - at);
         if (!word.starts_with('-'))
             return refuse(text, fmt::format("\"{}\" is no feature to hide", word));
         if (svm::find_feature(word.substr(1)) == nullptr)
             return refuse(text, fmt::format("SVM has no feature \"{}\"", word.substr(1)));
         profile.without.emplace_back(word.substr(1));
-        rest.remove_prefix(std::min(comma + 1, rest.size()));
-    } while (!rest.empty());
+        at = comma + 1;
+    }
     return profile;
 }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "nested/conform/catalog.hpp"
+#include "nested/conform/outside_json.hpp"
 
 namespace nestbed::conform {
 
@@ -22,18 +23,19 @@ std::string text_of(const nlohmann::json& object, const char* name) {
 } // namespace
 
 Result<Baseline> parse_baseline(std::string_view text, const std::vector<std::string>& names) {
-    const auto document = nlohmann::json::parse(text, nullptr, false);
-    if (document.is_discarded() || !document.is_object())
+    const auto document = parse_outside_json(text);
+    if (!document)
         return refuse("it is no JSON object", "write one as docs/conformance.md shows");
-    const auto version = document.find("suite");
-    if (version == document.end() || !version->is_number_integer() || *version != suite_version)
+    const auto version = document->find("suite");
+    const bool numbered = version != document->end() && version->is_number();
+    if (!numbered || *version != suite_version)
         return refuse(fmt::format("it is of suite {}, this is suite {}",
-                                  version == document.end() ? "(none)" : version->dump(), suite_version),
+                                  numbered ? version->dump() : "(none)", suite_version),
                       "make a new one from a run of this suite");
-    const auto known = document.find("known");
-    if (known == document.end() || !known->is_object())
+    const auto known = document->find("known");
+    if (known == document->end() || !known->is_object())
         return refuse("it has no object \"known\"");
-    Baseline baseline{.machine = text_of(document, "machine"), .known = {}};
+    Baseline baseline{.machine = text_of(*document, "machine"), .known = {}};
     for (const auto& [name, entry] : known->items()) {
         if (std::ranges::find(names, name) == names.end())
             return refuse(fmt::format("there is no test {}", name), "take it out");

@@ -48,6 +48,11 @@ Result<std::vector<Case>> cases_of(const boot::Payload& payload) {
         return fail(ErrorKind::bad_input, "read the conformance tests",
                     fmt::format("two are named {}", twice->name));
     for (const auto& test : cases)
+        if (test.ending > nested::wire::Ending::stopped)
+            return fail(ErrorKind::bad_input, "read the conformance tests",
+                        fmt::format("{} has the ending {}, which there is not", test.name,
+                                    static_cast<std::uint32_t>(test.ending)));
+    for (const auto& test : cases)
         if (test.title.empty() || test.reference.empty() || group_of(test.name).empty())
             return fail(ErrorKind::bad_input, "read the conformance tests",
                         fmt::format("{} lacks a title, a section or a group", test.name));

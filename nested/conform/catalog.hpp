@@ -25,8 +25,8 @@ struct Case {
     nested::wire::Ending ending = nested::wire::Ending::returns;
 };
 
-// Sorted by name. Errors: bad_input where two have one name or one lacks something, which the build should
-// not have let through.
+// Sorted by name. Errors: bad_input where two have one name, or one lacks something or ends in no way there
+// is, which the build should not have let through.
 [[nodiscard]] Result<std::vector<Case>> cases_of(const boot::Payload& payload);
 
 // Those that one of the shell patterns matches, all where there is none, in the order of `cases`. Errors:

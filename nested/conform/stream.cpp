@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "nested/conform/outside_json.hpp"
 #include "report/json.hpp"
 
 namespace nestbed::conform {
@@ -18,12 +19,13 @@ std::string line_of(const nlohmann::ordered_json& json) {
 }
 
 std::optional<StreamEvent> event_of(const std::string& line) {
-    const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (json.is_discarded() || !json.is_object())
+    const auto json = parse_outside_json(line);
+    if (!json)
         return {};
-    if (const auto started = json.find("started"); started != json.end() && started->is_string())
-        return StreamEvent{started->get<std::string>(), {}};
-    if (const auto result = json.find("result"); result != json.end())
+    if (const auto started = json->find("started"); started != json->end() && started->is_string())
+        if (auto test = started->get<std::string>(); !test.empty())
+            return StreamEvent{std::move(test), {}};
+    if (const auto result = json->find("result"); result != json->end())
         if (auto check = report::check_from_json(*result))
             return StreamEvent{{}, std::move(*check)};
     return {};

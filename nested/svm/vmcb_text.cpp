@@ -254,6 +254,16 @@ std::string register_pair(std::uint64_t value, std::string_view prefix) {
     return fmt::format("{}", fmt::join(words, ", "));
 }
 
+// INTERCEPT_MISC2: instructions in the lower half, writes of CRn, seen after they are done, in the upper one.
+std::string misc2_names(std::uint64_t value) {
+    std::vector<std::string> words;
+    for (unsigned bit = 0; bit < 32; ++bit)
+        if ((value >> bit & 1) != 0)
+            words.push_back(bit < misc2.size() ? std::string{misc2[bit]}
+                                               : fmt::format("CR{}_WRITE_TRAP", bit - misc2.size()));
+    return fmt::format("{}", fmt::join(words, ", "));
+}
+
 std::string int_ctl_text(std::uint64_t value) {
     auto text = fmt::format("V_TPR {}, V_INTR_PRIO {}", value & int_ctl::v_tpr,
                             (value & int_ctl::v_intr_prio) >> int_ctl::v_intr_prio_shift);
@@ -302,12 +312,12 @@ std::string meaning(const VmcbField& field, std::uint64_t value) {
         for (unsigned bit = 0; bit < 32; ++bit)
             if ((value >> bit & 1) != 0)
                 vectors.push_back(bit);
-        return fmt::format("vectors {}", fmt::join(vectors, ", "));
+        return vectors.empty() ? std::string{} : fmt::format("vectors {}", fmt::join(vectors, ", "));
     }
     case offsetof(ControlArea, intercept_misc1):
         return bit_names(value, misc1);
     case offsetof(ControlArea, intercept_misc2):
-        return bit_names(value, misc2);
+        return misc2_names(value);
     case offsetof(ControlArea, intercept_misc3):
         return bit_names(value, misc3);
     case offsetof(ControlArea, int_ctl):

@@ -1,0 +1,27 @@
+#include "nested/conform/builtin_baseline.hpp"
+
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "nested/conform/catalog.hpp"
+#include "nested/conform/payload.hpp"
+
+namespace nestbed::conform {
+namespace {
+
+TEST(TcgBaseline, IsOfThisSuite) {
+    const auto cases = svm_payload().and_then([](const boot::Payload& payload) { return cases_of(payload); });
+    ASSERT_TRUE(cases) << cases.error().message();
+    std::vector<std::string> names;
+    for (const auto& test : *cases)
+        names.push_back(test.name);
+    const auto baseline = tcg_baseline(names);
+    ASSERT_TRUE(baseline) << baseline.error().message();
+    EXPECT_THAT(baseline->machine, testing::HasSubstr("TCG"));
+}
+
+} // namespace
+} // namespace nestbed::conform
