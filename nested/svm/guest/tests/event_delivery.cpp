@@ -357,6 +357,7 @@ extern "C" const char l2_event_own_gp_at[];
 SVM_TEST(event_own_gp_np_is_df, "svm.event.own_gp_then_np_is_df",
          "#NP while L2's own #GP is delivered is a #DF with error code 0", "8.2.9") {
     L2 guest;
+    warm_up(guest);
     start_blob(guest, l2_event_own_gp);
     break_gate(guest, 13);
     guest.context().hook = [](guest::ExceptionFrame& frame) {
@@ -371,6 +372,7 @@ SVM_TEST(event_own_gp_np_is_df, "svm.event.own_gp_then_np_is_df",
 SVM_TEST(event_own_gp_np_df_intercepted, "svm.event.own_gp_then_np_df_intercepted",
          "The #DF that L2's own #GP turns into is intercepted", "15.12.9") {
     L2 guest;
+    warm_up(guest);
     start_blob(guest, l2_event_own_gp);
     break_gate(guest, 13);
     guest.intercept_exception(8);
