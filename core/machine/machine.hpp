@@ -35,8 +35,8 @@ namespace nestbed::machine {
 struct MachineSpec {
     topology::Plan plan;
     const boot::Payload* payload = nullptr; // outlives the machine
-    bool nested = true;           // show VMX or SVM where KVM offers it
-    std::uint32_t hidden_svm = 0; // bits of CPUID Fn8000_000A EDX to hide then
+    bool nested = true;                     // show VMX or SVM where KVM offers it
+    std::uint32_t hidden_svm = 0;           // bits of CPUID Fn8000_000A EDX to hide then
 };
 
 struct JobRequest {

@@ -80,7 +80,7 @@ struct alignas(64) Mailbox {
     std::uint64_t nmis;
 
     alignas(64) std::uint64_t
-        kernel_stack; // guest: RSP to return to from ring 3; the offset is used by assembly
+        kernel_stack;    // guest: RSP to return to from ring 3; the offset is used by assembly
     std::uint64_t guard; // guest: the innermost guest::Guard, 0 for none; the offset is used by assembly
 
     alignas(64) ExceptionReport exception;

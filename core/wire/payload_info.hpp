@@ -20,12 +20,13 @@ struct PayloadInfo {
 
 // Section .nestbed.jobs: an array of these. The strings are addresses within the image.
 struct alignas(64) JobDescriptor { // of a size that no compiler pads between two of them
-    const char* name;      // "ipi.unicast"
-    const char* title;     // one line for people
-    const char* reference; // manual and section, or empty
+    const char* name;              // "ipi.unicast"
+    const char* title;             // one line for people
+    const char* reference;         // manual and section, or empty
     void (*run)();
-    const char* needs;   // features that the guest must be shown, separated by commas; the host knows their names
-    std::uint32_t vcpus; // that it runs on; 0: any number
+    const char*
+        needs; // features that the guest must be shown, separated by commas; the host knows their names
+    std::uint32_t vcpus;  // that it runs on; 0: any number
     std::uint32_t ending; // what the host is to expect of it: a number of the payload's own, 0 for its return
 };
 static_assert(sizeof(JobDescriptor) == 64);

@@ -10,7 +10,8 @@
 namespace nestbed::conform {
 
 struct Options {
-    const char* needs = "";  // features beyond the extension itself, "npt,nrip_save": see nested/svm/features.hpp
+    const char* needs =
+        ""; // features beyond the extension itself, "npt,nrip_save": see nested/svm/features.hpp
     std::uint32_t vcpus = 1; // each of them runs the test
     nested::wire::Ending ending = nested::wire::Ending::returns;
     bool enable = true; // false: the test turns the extension on itself

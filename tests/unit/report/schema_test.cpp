@@ -126,8 +126,9 @@ TEST(Schema, LeavesOnlyTheseMembersOptional) {
             if (std::find(required.begin(), required.end(), name) == required.end())
                 optional.insert(name);
     }
-    EXPECT_THAT(optional, testing::ElementsAre("error", "host", "known", "kvm_stats", "machine", "plan", "pu_list",
-                                               "reason", "reference", "samples", "topology", "topology_xml"));
+    EXPECT_THAT(optional,
+                testing::ElementsAre("error", "host", "known", "kvm_stats", "machine", "plan", "pu_list",
+                                     "reason", "reference", "samples", "topology", "topology_xml"));
 }
 
 TEST(Schema, AllowsNoMemberThatItDoesNotName) {

@@ -178,7 +178,8 @@ protected:
     // Runs what `runs` has and returns how it went on: died with an error, or none where it runs on.
     std::optional<Error> ended() {
         runs.push_back([this](kvm_run&) {
-            events.push({.vcpu = 77, .kind = VcpuEvent::Kind::ready, .error = {}, .exit_reason = {}}); // got this far
+            events.push(
+                {.vcpu = 77, .kind = VcpuEvent::Kind::ready, .error = {}, .exit_reason = {}}); // got this far
             return -EINTR;
         });
         start();
