@@ -128,7 +128,9 @@ private:
         if (!ended)
             return machine_ended(ended.error());
         if (!_left.empty() && ended->exit_code != 0 && ended->exit_code != 1)
-            return fail(ended->exit_code == 3 ? ErrorKind::host_lacks : ErrorKind::bad_input,
+            return fail(_supervisor.cancelled() ? ErrorKind::cancelled
+                        : ended->exit_code == 3 ? ErrorKind::host_lacks
+                                                : ErrorKind::bad_input,
                         "run tests in the lab", words.empty() ? "it said nothing" : words);
         return {};
     }
