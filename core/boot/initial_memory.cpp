@@ -12,18 +12,18 @@ namespace nestbed::boot {
 
 namespace {
 
-Bytes copy(std::uint64_t address, std::span<const std::byte> data) {
-    return {address, {data.begin(), data.end()}};
+void add(InitialMemory& memory, std::uint64_t address, std::span<const std::byte> data) {
+    memory.pieces.push_back({address, memory.made.emplace_back(data.begin(), data.end())});
 }
 
 template<typename T>
-Bytes object(std::uint64_t address, const T& value) {
+void add_object(InitialMemory& memory, std::uint64_t address, const T& value) {
     static_assert(std::is_trivially_copyable_v<T>);
-    return copy(address, std::as_bytes(std::span{&value, 1}));
+    add(memory, address, std::as_bytes(std::span{&value, 1}));
 }
 
-Bytes words(std::uint64_t address, const std::vector<std::uint64_t>& values) {
-    return copy(address, std::as_bytes(std::span{values}));
+void add_words(InitialMemory& memory, std::uint64_t address, const std::vector<std::uint64_t>& values) {
+    add(memory, address, std::as_bytes(std::span{values}));
 }
 
 wire::Header header_of(const topology::Plan& plan, const GuestPlacement& placement, std::uint64_t tsc_khz) {
@@ -46,34 +46,33 @@ InitialMemory initial_memory(const Payload& payload, const topology::Plan& plan,
                              const GuestPlacement& placement, std::uint64_t mapped_end, bool gib_pages,
                              std::uint64_t tsc_khz) {
     InitialMemory memory;
-    auto& pieces = memory.pieces;
     for (const auto& segment : payload.image.segments)
-        pieces.push_back(copy(segment.address, segment.data));
+        memory.pieces.push_back({segment.address, segment.data});
     const auto tables = identity_map(placement.page_tables.address, mapped_end, gib_pages);
     memory.cr3 = tables.root;
-    pieces.push_back(words(tables.root, tables.entries));
-    pieces.push_back(words(placement.vcpu_blocks.address, placement.blocks));
+    add_words(memory, tables.root, tables.entries);
+    add_words(memory, placement.vcpu_blocks.address, placement.blocks);
 
     std::vector<std::uint64_t> by_apic_id(placement.percpu_table.bytes / 8);
     for (const auto& vcpu : plan.vcpus) {
         const auto block = placement.blocks[vcpu.vcpu];
         by_apic_id[vcpu.apic_id] = block;
-        pieces.push_back(copy(block + wire::percpu_idt,
-                              descriptor_pages(block, payload.vector_stubs, payload.vector_stub_stride)));
+        add(memory, block + wire::percpu_idt,
+            descriptor_pages(block, payload.vector_stubs, payload.vector_stub_stride));
         wire::Mailbox mailbox{};
         mailbox.self = block;
         mailbox.vcpu = vcpu.vcpu;
         mailbox.apic_id = vcpu.apic_id;
-        pieces.push_back(object(block + wire::percpu_mailbox, mailbox));
+        add_object(memory, block + wire::percpu_mailbox, mailbox);
     }
-    pieces.push_back(words(placement.percpu_table.address, by_apic_id));
-    pieces.push_back(object(placement.header.address, header_of(plan, placement, tsc_khz)));
-    pieces.push_back(object(wire::boot_block_gpa,
-                            wire::BootBlock{.cr3 = tables.root,
-                                            .percpu_table = placement.percpu_table.address,
-                                            .header = placement.header.address,
-                                            .apic_id_limit = static_cast<std::uint32_t>(by_apic_id.size()),
-                                            .lost_apic_id = 0}));
+    add_words(memory, placement.percpu_table.address, by_apic_id);
+    add_object(memory, placement.header.address, header_of(plan, placement, tsc_khz));
+    add_object(memory, wire::boot_block_gpa,
+               wire::BootBlock{.cr3 = tables.root,
+                               .percpu_table = placement.percpu_table.address,
+                               .header = placement.header.address,
+                               .apic_id_limit = static_cast<std::uint32_t>(by_apic_id.size()),
+                               .lost_apic_id = 0});
     return memory;
 }
 

@@ -117,6 +117,14 @@ Result<std::uint32_t> Vcpu::mp_state() const {
         .map([](const kvm_mp_state& state) { return state.mp_state; });
 }
 
+Result<kvm_lapic_state> Vcpu::lapic() const {
+    return get<kvm_lapic_state>(_fd.get(), KVM_GET_LAPIC, "KVM_GET_LAPIC");
+}
+
+Result<kvm_vcpu_events> Vcpu::events() const {
+    return get<kvm_vcpu_events>(_fd.get(), KVM_GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS");
+}
+
 Result<std::uint64_t> Vcpu::tsc_khz() const {
     return call(_fd.get(), KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ", 0UL).map([](int khz) {
         return static_cast<std::uint64_t>(khz);

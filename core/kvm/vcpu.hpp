@@ -47,6 +47,8 @@ public:
     [[nodiscard]] Result<kvm_sregs> sregs() const;
     [[nodiscard]] Status set_sregs(const kvm_sregs& sregs) const;
     [[nodiscard]] Result<std::uint32_t> mp_state() const;
+    [[nodiscard]] Result<kvm_lapic_state> lapic() const;
+    [[nodiscard]] Result<kvm_vcpu_events> events() const;
     // KVM_GET_TSC_KHZ: the guest's TSC frequency. Errors: host_lacks where the host's TSC is no clock.
     [[nodiscard]] Result<std::uint64_t> tsc_khz() const;
     // KVM_GET_STATS_FD, read by kvm::read_statistics().

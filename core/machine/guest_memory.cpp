@@ -90,7 +90,7 @@ void GuestMemory::Unmap::operator()(std::byte* start) const noexcept {
     ::munmap(start, bytes);
 }
 
-Result<GuestMemory> GuestMemory::allocate(const topology::Plan& plan) {
+Result<GuestMemory> GuestMemory::allocate(const topology::Plan& plan, Presence presence) {
     GuestMemory memory;
     memory._ranges = boot::ram_ranges(plan.nodes);
     const auto page = topology::bytes_of(plan.page_size);
@@ -117,7 +117,8 @@ Result<GuestMemory> GuestMemory::allocate(const topology::Plan& plan) {
         if (node.host_node)
             if (auto bound = topology::bind_memory(host, range.bytes, *node.host_node); !bound)
                 return tl::unexpected{bound.error()};
-        add_chunks(chunks, host, range.bytes, page, pus_of_node(plan, range.virtual_node));
+        if (presence == Presence::prefaulted)
+            add_chunks(chunks, host, range.bytes, page, pus_of_node(plan, range.virtual_node));
     }
     if (auto present = prefault_all(chunks, page, plan.vcpus.size()); !present)
         return tl::unexpected{present.error()};
@@ -142,6 +143,17 @@ std::span<std::byte> GuestMemory::at(std::uint64_t address, std::uint64_t bytes)
         return {_mappings[i].get() + offset, bytes};
     }
     return {};
+}
+
+Status GuestMemory::make_present(std::uint64_t address, std::uint64_t bytes) const {
+    // What no page can be smaller than; ranges begin and end at such borders.
+    constexpr auto page = 4 * KiB;
+    const auto first = address / page * page;
+    const auto part = at(first, round_up(address + bytes, page) - first);
+    if (part.empty())
+        return fail(ErrorKind::bad_input, fmt::format("make {} bytes at {:#x} present", bytes, address),
+                    "no guest memory there", "use more --memory");
+    return topology::prefault(part.data(), part.size(), page);
 }
 
 } // namespace nestbed::machine

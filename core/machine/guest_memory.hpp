@@ -1,4 +1,4 @@
-// Guest RAM: one mapping per range, bound to its host node and present before the guest runs.
+// Guest RAM: one mapping per range, bound to its host node.
 #pragma once
 
 #include <cstddef>
@@ -14,14 +14,20 @@
 
 namespace nestbed::machine {
 
+// Whether all RAM is there before the guest runs (nothing is measured that is a first touch, and what was
+// bound can be verified), or each page at its first touch (a machine is made, and ended, for one short test).
+enum class Presence { prefaulted, on_touch };
+
 class GuestMemory {
 public:
     // No RAM at all.
     GuestMemory() = default;
 
-    // Maps, binds and prefaults all RAM of the plan, each virtual node by threads of its own on the PUs of
-    // its vCPUs. Errors: host_lacks when the kernel has no memory, no huge pages or no threads to give.
-    [[nodiscard]] static Result<GuestMemory> allocate(const topology::Plan& plan);
+    // Maps and binds all RAM of the plan, and prefaults it, each virtual node by threads of its own on the
+    // PUs of its vCPUs. Errors: host_lacks when the kernel has no memory, no huge pages or no threads to
+    // give.
+    [[nodiscard]] static Result<GuestMemory> allocate(const topology::Plan& plan,
+                                                      Presence presence = Presence::prefaulted);
 
     GuestMemory(GuestMemory&&) noexcept = default;
     GuestMemory& operator=(GuestMemory&&) noexcept = default;
@@ -39,6 +45,10 @@ public:
     // The host's view of guest-physical [address, address + bytes); empty where any of it is no RAM or it
     // crosses from one range to the next. The guest may write there at any time.
     [[nodiscard]] std::span<std::byte> at(std::uint64_t address, std::uint64_t bytes) const;
+
+    // Makes the pages of a part of one range present, where they are not. Errors: bad_input where that is no
+    // RAM, host_lacks.
+    [[nodiscard]] Status make_present(std::uint64_t address, std::uint64_t bytes) const;
 
     // The object at an address; null where at() is empty or the address is not aligned for it.
     template<typename T>

@@ -37,6 +37,7 @@ struct MachineSpec {
     const boot::Payload* payload = nullptr; // outlives the machine
     bool nested = true;                     // show VMX or SVM where KVM offers it
     std::uint32_t hidden_svm = 0;           // bits of CPUID Fn8000_000A EDX to hide then
+    Presence memory = Presence::prefaulted;
 };
 
 struct JobRequest {

@@ -246,11 +246,15 @@ void VcpuThread::take_snapshot(const kvm::Vcpu& vcpu) {
     const auto regs = vcpu.regs();
     const auto sregs = vcpu.sregs();
     const auto mp_state = vcpu.mp_state();
-    if (!regs || !sregs || !mp_state)
+    const auto lapic = vcpu.lapic();
+    const auto events = vcpu.events();
+    if (!regs || !sregs || !mp_state || !lapic || !events)
         return;
     snapshot.regs = *regs;
     snapshot.sregs = *sregs;
     snapshot.mp_state = *mp_state;
+    snapshot.lapic = *lapic;
+    snapshot.events = *events;
     for (std::size_t i = _exit_count - std::min(_exit_count, history); i < _exit_count; ++i)
         snapshot.last_exits.push_back(_exits[i % history]);
     _snapshot = std::move(snapshot);

@@ -75,6 +75,8 @@ struct VcpuSnapshot {
     std::uint32_t mp_state = 0;
     kvm_regs regs{};
     kvm_sregs sregs{};
+    kvm_lapic_state lapic{};
+    kvm_vcpu_events events{};
     std::vector<ExitRecord> last_exits;
 };
 

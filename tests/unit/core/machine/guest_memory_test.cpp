@@ -109,6 +109,29 @@ TEST(GuestMemory, IsPresentBeforeTheGuestRuns) {
     EXPECT_EQ(std::ranges::count_if(present, [](unsigned char page) { return (page & 1) == 0; }), 0);
 }
 
+TEST(GuestMemory, OnTouchThereIsWhatWasMadePresent) {
+    topology::Plan plan;
+    plan.nodes = {{.virtual_node = 0, .host_node = {}, .memory_bytes = MiB, .reason = {}}};
+    const auto memory = GuestMemory::allocate(plan, Presence::on_touch);
+    ASSERT_TRUE(memory) << memory.error().message();
+    const auto present = [&] {
+        std::vector<unsigned char> pages(MiB / 4096);
+        EXPECT_EQ(::mincore(memory->regions()[0].host, MiB, pages.data()), 0);
+        std::vector<std::size_t> numbers;
+        for (std::size_t i = 0; i < pages.size(); ++i)
+            if ((pages[i] & 1) != 0)
+                numbers.push_back(i);
+        return numbers;
+    };
+    EXPECT_THAT(present(), testing::IsEmpty());
+    EXPECT_TRUE(memory->make_present(5 * 4096 + 100, 4096));
+    EXPECT_THAT(present(), testing::ElementsAre(5, 6));
+    EXPECT_TRUE(memory->make_present(MiB - 1, 1));
+    EXPECT_THAT(present(), testing::ElementsAre(5, 6, 255));
+    EXPECT_EQ(memory->make_present(MiB - 1, 2).error().kind, ErrorKind::bad_input);
+    EXPECT_EQ(memory->make_present(UINT64_MAX - 100, 50).error().kind, ErrorKind::bad_input);
+}
+
 TEST(GuestMemory, APuThatIsNotThereIsTheHostsLack) {
     auto plan = two_nodes();
     plan.vcpus.push_back({.vcpu = 0, .apic_id = 0, .virtual_node = 1, .pus = {5000}, .reason = {}});

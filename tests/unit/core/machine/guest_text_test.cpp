@@ -107,6 +107,19 @@ TEST(RecordText, KeepsTheTerminalSafe) {
     EXPECT_EQ(record_text(record_of(std::string("\0 ~\xff", 4), 4)), "? ~?");
 }
 
+TEST(DescribeSnapshot, TellsWhatIsOnItsWay) {
+    VcpuSnapshot snapshot;
+    EXPECT_EQ(describe_snapshot(3, 5, snapshot)[1], "  local APIC: requested none, in service none");
+    snapshot.lapic.regs[0x200] = 0x2;        // vector 1
+    snapshot.lapic.regs[0x270 + 3] = '\x80'; // vector 255
+    snapshot.lapic.regs[0x110] = 0x1;        // vector 32
+    snapshot.events.interrupt.injected = 1;
+    snapshot.events.interrupt.nr = 77;
+    snapshot.events.nmi.masked = 1;
+    EXPECT_EQ(describe_snapshot(3, 5, snapshot)[1],
+              "  local APIC: requested 1,255, in service 32; interrupt 77 on its way; NMIs masked");
+}
+
 TEST(DescribeSnapshot, TellsWhereItStoodAndWhatItDidLast) {
     VcpuSnapshot snapshot;
     snapshot.mp_state = KVM_MP_STATE_HALTED;
@@ -114,9 +127,9 @@ TEST(DescribeSnapshot, TellsWhereItStoodAndWhatItDidLast) {
     snapshot.sregs.cs.selector = 8;
     EXPECT_THAT(describe_snapshot(3, 5, snapshot),
                 testing::ElementsAre(StartsWith("vCPU 3 (APIC id 5): halted, at 0x8:0x100042"),
-                                     HasSubstr("last exits to user space: none")));
+                                     HasSubstr("local APIC"), HasSubstr("last exits to user space: none")));
     snapshot.last_exits = {{KVM_EXIT_IO, 0x5e4}, {KVM_EXIT_SHUTDOWN, 0}};
-    EXPECT_THAT(describe_snapshot(3, 5, snapshot)[1], HasSubstr("KVM_EXIT_IO 0x5e4, KVM_EXIT_SHUTDOWN 0x0"));
+    EXPECT_THAT(describe_snapshot(3, 5, snapshot)[2], HasSubstr("KVM_EXIT_IO 0x5e4, KVM_EXIT_SHUTDOWN 0x0"));
 }
 
 } // namespace
