@@ -78,6 +78,17 @@ Result<fs::path> Cache::get_folder(std::string_view kind, std::string_view key,
     return get_entry(kind, key, true, fill);
 }
 
+fs::path Cache::keep(std::string_view kind, const fs::path& file) const {
+    auto name = (_folder / fmt::format("{}-XXXXXX", kind)).string();
+    const Fd place{::mkstemp(name.data())};
+    std::error_code error;
+    if (!place)
+        return {};
+    fs::rename(file, name, error);
+    forget_old(kind);
+    return error ? fs::path{} : fs::path{name};
+}
+
 Result<fs::path> Cache::get_entry(std::string_view kind, std::string_view key, bool is_folder,
                                   const std::function<Status(const fs::path&)>& make) const {
     auto entry = _folder / fmt::format("{}-{}", kind, digest(key));

@@ -32,6 +32,10 @@ public:
     get_folder(std::string_view kind, std::string_view key,
                const std::function<Status(const std::filesystem::path& folder)>& fill) const;
 
+    // Moves a file that is only for people to read into the cache, as "KIND-<its own>"; the last few stay. An
+    // empty path where that fails.
+    [[nodiscard]] std::filesystem::path keep(std::string_view kind, const std::filesystem::path& file) const;
+
 private:
     explicit Cache(std::filesystem::path folder) : _folder{std::move(folder)} {}
 

@@ -42,7 +42,8 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
     const auto make = [&](ErrorKind kind, std::string why, std::string remedy) {
         return Error{kind, command_of(request), with_console(std::move(why), result), std::move(remedy)};
     };
-    const auto whole_log = fmt::format("its whole console is in {}", log.string());
+    const auto whole_log = log.empty() ? std::string{"its console could not be kept"}
+                                       : "its whole console is in " + log.string();
     switch (result.ending) {
     case Ending::exited:
         return std::nullopt;

@@ -1,9 +1,11 @@
 #include "lab/initramfs.hpp"
 
+#include <chrono>
 #include <fstream>
 
 #include "base/units.hpp"
 #include "lab/libraries.hpp"
+#include "lab/process.hpp"
 
 namespace nestbed::lab {
 
@@ -12,7 +14,22 @@ namespace fs = std::filesystem;
 namespace {
 
 // Part of the keys: what an older version wrote is another thing.
-constexpr const char* format_version = "1\n";
+constexpr const char* format_version = "2\n";
+
+// The program without what only a debugger reads, most of its bytes, each of which emulated code would copy;
+// the program itself where there is no strip(1).
+fs::path without_debug_information(const fs::path& program, const fs::path& target,
+                                   supervise::Supervisor& supervisor) {
+    constexpr std::chrono::minutes patience{1};
+    const auto stripped =
+        run_to_end({.arguments = {"strip", "--strip-debug", "-o", target.string(), program.string()},
+                    .folder = {},
+                    .environment = {},
+                    .descriptors = {}},
+                   supervisor, supervise::Clock::now() + patience);
+    std::error_code error;
+    return stripped && stripped->exit_code == 0 && fs::exists(target, error) ? target : program;
+}
 
 } // namespace
 
@@ -39,7 +56,10 @@ Result<fs::path> program_part(const Cache& cache, const fs::path& program,
             return tl::unexpected{identity.error()};
         key += *identity;
     }
-    return cache.get("program", key, [&](const fs::path& target) { return write_initramfs(target, files); });
+    return cache.get("program", key, [&](const fs::path& target) {
+        files[0].source = without_debug_information(program, target.string() + ".stripped", supervisor);
+        return write_initramfs(target, files);
+    });
 }
 
 Result<fs::path> modules_part(const Cache& cache, const Kernel& kernel) {

@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t max_module_bytes = 256 * MiB;
+constexpr std::uint64_t max_vmlinux_bytes = 1024 * MiB;
 constexpr const char* vendor_module = "kvm_amd";
 
 std::span<const std::byte> bytes_of(const std::string& text) {
@@ -154,6 +155,31 @@ Result<Kernel> read_kernel(const KernelFiles& files) {
         return tl::unexpected{modules.error()};
     kernel.modules = std::move(*modules);
     return kernel;
+}
+
+Result<fs::path> bootable_image(const Cache& cache, const fs::path& image) {
+    const auto identity = file_identity(image);
+    if (!identity)
+        return tl::unexpected{identity.error()};
+    auto vmlinux = cache.get("vmlinux", *identity, [&](const fs::path& target) -> Status {
+        std::ifstream in{image, std::ios::binary};
+        const std::string whole{std::istreambuf_iterator<char>{in}, {}};
+        auto elf = compressed_vmlinux(bytes_of(whole)).and_then([](std::span<const std::byte> payload) {
+            return decompressed(payload, max_vmlinux_bytes);
+        });
+        std::ofstream out{target, std::ios::binary};
+        // An empty file stands for an image that has to start by itself.
+        if (elf && has_pvh_entry(bytes_of(*elf)))
+            out << *elf;
+        if (!out.flush())
+            return fail(ErrorKind::host_lacks, "write " + target.string(),
+                        "it cannot be written; is the disk full?", "name another place with XDG_CACHE_HOME");
+        return {};
+    });
+    std::error_code error;
+    if (vmlinux && fs::file_size(*vmlinux, error) == 0)
+        return image;
+    return vmlinux;
 }
 
 Result<Kernel> find_kernel(const Cache& cache, const std::function<void(const std::string&)>& progress,

@@ -26,7 +26,7 @@ struct Module {
 };
 
 struct Kernel {
-    std::filesystem::path image;
+    std::filesystem::path image; // the bzImage
     std::string release;
     std::vector<Module> modules; // in the order to load them in
 };
@@ -41,5 +41,10 @@ struct Kernel {
 [[nodiscard]] Result<Kernel> find_kernel(const Cache& cache,
                                          const std::function<void(const std::string&)>& progress,
                                          supervise::Supervisor& supervisor);
+
+// What the emulator is to start: the vmlinux in the bzImage, decompressed once into the cache, for emulated
+// code would take five seconds for it at each boot; the bzImage itself where that cannot be started.
+[[nodiscard]] Result<std::filesystem::path> bootable_image(const Cache& cache,
+                                                           const std::filesystem::path& image);
 
 } // namespace nestbed::lab

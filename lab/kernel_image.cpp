@@ -3,7 +3,13 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
+
+#include <elf.h>
+
+#include "base/units.hpp"
+#include "core/boot/elf.hpp"
 
 namespace nestbed::lab {
 
@@ -14,11 +20,24 @@ constexpr std::size_t magic_offset = 0x202;
 constexpr std::size_t version_offset = 0x20e;
 constexpr std::size_t version_base = 0x200;
 constexpr std::size_t header_end = 0x210;
+constexpr std::size_t setup_sectors_offset = 0x1f1;
+constexpr std::size_t protocol_offset = 0x206;
+constexpr std::size_t payload_offset = 0x248; // since protocol 2.08, as is its length
+constexpr std::size_t payload_length = 0x24c;
+constexpr std::uint16_t protocol_with_payload = 0x208;
+constexpr std::size_t sector = 512;
 constexpr std::size_t max_release = 64; // __NEW_UTS_LEN
 
 tl::unexpected<Error> refuse(std::string why) {
     return fail(ErrorKind::bad_input, "read the kernel image", std::move(why),
                 "name a bzImage: arch/x86/boot/bzImage of a build, or /boot/vmlinuz-VERSION");
+}
+
+template<typename T>
+T read_at(std::span<const std::byte> bytes, std::size_t offset) {
+    T value{};
+    std::memcpy(&value, bytes.subspan(offset, sizeof value).data(), sizeof value);
+    return value;
 }
 
 } // namespace
@@ -41,6 +60,48 @@ Result<std::string> kernel_release(std::span<const std::byte> image) {
     if (end == text.begin() || end == text.end())
         return refuse("its version is no text");
     return std::string{text.begin(), end};
+}
+
+Result<std::span<const std::byte>> compressed_vmlinux(std::span<const std::byte> image) {
+    if (image.size() < payload_length + sizeof(std::uint32_t) ||
+        read_at<std::uint16_t>(image, protocol_offset) < protocol_with_payload)
+        return refuse("it does not say where its payload is (boot protocol 2.08)");
+    const std::size_t setup_sectors = read_at<std::uint8_t>(image, setup_sectors_offset);
+    // Zero stands for four, for the sake of very old kernels; the boot sector is not counted.
+    const auto code = ((setup_sectors == 0 ? 4 : setup_sectors) + 1) * sector;
+    const auto start = code + read_at<std::uint32_t>(image, payload_offset);
+    const std::size_t bytes = read_at<std::uint32_t>(image, payload_length);
+    if (bytes == 0 || start > image.size() || bytes > image.size() - start)
+        return refuse("its payload is not within it");
+    const auto payload = image.subspan(start, bytes);
+    // The uncompressed size comes last, 4 bytes. In gzip they are part of the format, elsewhere appended, and
+    // what they look like to a decompressor is chance.
+    const bool is_gzip = bytes > 2 && payload[0] == std::byte{0x1f} && payload[1] == std::byte{0x8b};
+    return is_gzip || bytes <= 4 ? payload : payload.first(bytes - 4);
+}
+
+bool has_pvh_entry(std::span<const std::byte> vmlinux) {
+    constexpr std::uint32_t xen_elfnote_phys32_entry = 18;
+    constexpr std::string_view owner{"Xen\0", 4};
+    const auto sections = boot::parse_elf64_sections(vmlinux);
+    if (!sections)
+        return false;
+    const auto notes = std::ranges::find(*sections, ".notes", &boot::Section::name);
+    if (notes == sections->end())
+        return false;
+    for (auto rest = notes->data; rest.size() >= sizeof(Elf64_Nhdr);) {
+        const auto note = read_at<Elf64_Nhdr>(rest, 0);
+        const auto name = rest.subspan(sizeof note);
+        if (note.n_type == xen_elfnote_phys32_entry && note.n_namesz == owner.size() &&
+            name.size() >= owner.size() && std::memcmp(name.data(), owner.data(), owner.size()) == 0)
+            return true;
+        const auto whole = sizeof note + round_up(std::uint64_t{note.n_namesz}, 4) +
+                           round_up(std::uint64_t{note.n_descsz}, 4);
+        if (whole > rest.size())
+            return false;
+        rest = rest.subspan(whole);
+    }
+    return false;
 }
 
 } // namespace nestbed::lab

@@ -33,9 +33,9 @@ double seconds_since(Clock::time_point start) {
 struct Prepared {
     fs::path qemu;
     Kernel kernel;
+    fs::path bootable; // of the kernel
     std::vector<fs::path> roots;
     std::string command_line;
-    fs::path log; // where the console's text of the last run is kept
 };
 
 Result<fs::path> find_qemu(const LabRequest& request) {
@@ -63,9 +63,10 @@ std::map<std::string, std::string> environment_inside() {
 
 std::string kernel_command_line(const LabRequest& request) {
     // "panic=-1" resets at once, which ends QEMU. The TSC is steady in emulation, and reading another clock
-    // is slow.
+    // is slow, as are the self-tests of ciphers. To make and end a machine is to wait for grace periods of
+    // RCU: a third of a short test's time.
     auto text = fmt::format("console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable "
-                            "kvm_amd.nested=1 rdinit={} {}=1",
+                            "rcupdate.rcu_expedited=1 cryptomgr.notests=1 kvm_amd.nested=1 rdinit={} {}=1",
                             program_path, init_variable);
     // The kernel gives what it does not know to the first process, as its environment.
     if (const char* const path = std::getenv("LD_LIBRARY_PATH"); path != nullptr && *path != '\0')
@@ -75,21 +76,58 @@ std::string kernel_command_line(const LabRequest& request) {
     return text;
 }
 
+// Of what a machine is made, as far as it is the same for many.
+struct Parts {
+    Kernel kernel;
+    fs::path bootable; // of the kernel
+    fs::path program_image;
+    fs::path modules_image;
+};
+
+// A program that has been replaced since it was started, by the next build for one, is still there to be
+// read.
+fs::path running_program() {
+    std::error_code error;
+    const auto program = fs::read_symlink("/proc/self/exe", error);
+    return fs::exists(program, error) ? program : fs::path{fmt::format("/proc/{}/exe", ::getpid())};
+}
+
+Result<Parts> find_parts(const LabRequest& request, const Cache& cache,
+                         const std::function<void(const std::string&)>& progress,
+                         supervise::Supervisor& supervisor) {
+    auto kernel = request.kernel ? read_kernel(*request.kernel) : find_kernel(cache, progress, supervisor);
+    if (!kernel)
+        return tl::unexpected{kernel.error()};
+    auto bootable = bootable_image(cache, kernel->image);
+    if (!bootable)
+        return tl::unexpected{bootable.error()};
+    auto program_image =
+        program_part(cache, request.program.empty() ? running_program() : request.program, supervisor);
+    if (!program_image)
+        return tl::unexpected{program_image.error()};
+    auto modules_image = modules_part(cache, *kernel);
+    if (!modules_image)
+        return tl::unexpected{modules_image.error()};
+    return Parts{std::move(*kernel), std::move(*bootable), std::move(*program_image),
+                 std::move(*modules_image)};
+}
+
+Result<Cache> cache_of(const LabRequest& request) {
+    return request.cache.empty() ? Cache::open_default() : Cache::open(request.cache);
+}
+
 // Writes the initramfs to `target`.
 Result<Prepared> prepare(const LabRequest& request, const fs::path& target, const fs::path& workplace,
                          const Cache& cache, const LabObserver& observer, supervise::Supervisor& supervisor) {
     auto qemu = find_qemu(request);
     if (!qemu)
         return tl::unexpected{qemu.error()};
-    auto kernel =
-        request.kernel ? read_kernel(*request.kernel) : find_kernel(cache, observer.progress, supervisor);
-    if (!kernel)
-        return tl::unexpected{kernel.error()};
+    auto parts = find_parts(request, cache, observer.progress, supervisor);
+    if (!parts)
+        return tl::unexpected{parts.error()};
 
     std::error_code error;
     const auto here = request.working_directory.empty() ? fs::current_path(error) : request.working_directory;
-    const auto program =
-        request.program.empty() ? fs::read_symlink("/proc/self/exe", error) : request.program;
     auto roots = output_roots(request.arguments, here);
     Job job{.arguments = request.arguments,
             .environment = environment_inside(),
@@ -98,29 +136,22 @@ Result<Prepared> prepare(const LabRequest& request, const fs::path& target, cons
             .modules = {}};
     for (const auto& root : roots)
         job.result_roots.push_back(root.string());
-    for (const auto& module : kernel->modules)
+    for (const auto& module : parts->kernel.modules)
         job.modules.push_back(module_path(module));
     const auto inputs = input_files(request.arguments, here, [](const Path& path) {
         std::error_code unknown;
         return fs::is_regular_file(path, unknown);
     });
-
-    const auto program_image = program_part(cache, program, supervisor);
-    if (!program_image)
-        return tl::unexpected{program_image.error()};
-    const auto modules_image = modules_part(cache, *kernel);
-    if (!modules_image)
-        return tl::unexpected{modules_image.error()};
     const auto run_image = workplace / "run.cpio";
     if (auto written = write_run_part(run_image, job, inputs); !written)
         return tl::unexpected{written.error()};
-    if (auto joined = join_parts(target, {*program_image, *modules_image, run_image}); !joined)
+    if (auto joined = join_parts(target, {parts->program_image, parts->modules_image, run_image}); !joined)
         return tl::unexpected{joined.error()};
     return Prepared{.qemu = std::move(*qemu),
-                    .kernel = std::move(*kernel),
+                    .kernel = std::move(parts->kernel),
+                    .bootable = std::move(parts->bootable),
                     .roots = std::move(roots),
-                    .command_line = kernel_command_line(request),
-                    .log = cache.folder() / "console.log"};
+                    .command_line = kernel_command_line(request)};
 }
 
 class Run {
@@ -135,7 +166,7 @@ public:
         auto ended = attempt({.command =
                                   [&](int console_fd, int frames_fd) {
                                       return qemu_command(_prepared.qemu, _request.shape,
-                                                          {.kernel = _prepared.kernel.image,
+                                                          {.kernel = _prepared.bootable,
                                                            .initramfs = initramfs,
                                                            .command_line = _prepared.command_line,
                                                            .console_fd = console_fd,
@@ -158,17 +189,11 @@ public:
         return ended;
     }
 
-    // So that it can be read after the run's own folder is gone.
-    void keep_console() const {
-        std::error_code ignored;
-        fs::rename(console_log(), _prepared.log, ignored);
-    }
+    [[nodiscard]] fs::path console_log() const { return _workplace / "console.log"; }
 
     LabResult result;
 
 private:
-    [[nodiscard]] fs::path console_log() const { return _workplace / "console.log"; }
-
     void store(const ResultFile& file) {
         if (auto stored = store_result(file.path, file.bytes, _prepared.roots); stored)
             result.files.emplace_back(file.path);
@@ -197,13 +222,21 @@ private:
 
 } // namespace
 
+Status fill_cache(const LabRequest& request, const LabObserver& observer, supervise::Supervisor& supervisor) {
+    return cache_of(request).and_then([&](const Cache& cache) -> Status {
+        if (const auto parts = find_parts(request, cache, observer.progress, supervisor); !parts)
+            return tl::unexpected{parts.error()};
+        return {};
+    });
+}
+
 Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
                       supervise::Supervisor& supervisor) {
     const auto started = Clock::now();
     const auto deadline = started + request.timeout;
     if (auto good = check_shape(request.shape); !good)
         return tl::unexpected{good.error()};
-    const auto cache = request.cache.empty() ? Cache::open_default() : Cache::open(request.cache);
+    const auto cache = cache_of(request);
     if (!cache)
         return tl::unexpected{cache.error()};
     const auto workplace = TemporaryFolder::make(cache->folder());
@@ -219,8 +252,9 @@ Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
         const auto ended = one.start(initramfs, deadline, supervisor);
         if (!ended)
             return tl::unexpected{ended.error()};
-        one.keep_console();
-        const auto error = error_of(*ended, request, prepared->log);
+        // So that it can be read after the run's own folder is gone.
+        const auto log = cache->keep("console", one.console_log());
+        const auto error = error_of(*ended, request, log);
         if (!error) {
             one.result.exit_code = ended->exit_code;
             one.result.kernel = prepared->kernel.release;

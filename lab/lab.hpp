@@ -51,6 +51,11 @@ struct LabResult {
     unsigned attempts = 1;
 };
 
+// Does what the first run of several would do for all of them: finds the kernel, fetching it where it must,
+// and makes the parts of the initramfs. Errors: as run().
+[[nodiscard]] Status fill_cache(const LabRequest& request, const LabObserver& observer,
+                                supervise::Supervisor& supervisor);
+
 // Files that the arguments name go in, result files come back (see paths.hpp), both at the paths that they
 // have here. The machine has ended when this returns. Errors: bad_input, host_lacks (no QEMU, no kernel, a
 // kernel without KVM), check_failed (the emulated kernel panicked or died twice), deadline, cancelled. Where

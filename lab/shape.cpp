@@ -1,9 +1,12 @@
 #include "lab/shape.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
+
+#include "base/printable.hpp"
 
 namespace nestbed::lab {
 
@@ -24,6 +27,20 @@ std::uint32_t first_cpu(const Shape& shape, std::uint32_t node) {
 std::uint64_t node_mib(const Shape& shape, std::uint32_t node) {
     const auto mib = shape.memory_bytes / MiB;
     return mib / shape.nodes + (node < mib % shape.nodes ? 1 : 0);
+}
+
+// Comma-separated, and nothing in them that QEMU would take for another option.
+bool are_flags(std::string_view text) {
+    while (!text.empty()) {
+        const auto flag = text.substr(0, text.find(','));
+        const auto name = flag.substr(std::min<std::size_t>(1, flag.size()));
+        if ((!flag.starts_with('+') && !flag.starts_with('-')) || name.empty() ||
+            name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-_.") != std::string_view::npos ||
+            flag.size() + 1 == text.size()) // a comma at the end
+            return false;
+        text.remove_prefix(std::min(flag.size() + 1, text.size()));
+    }
+    return true;
 }
 
 } // namespace
@@ -53,6 +70,9 @@ Status check_shape(const Shape& shape) {
                       shape.memory_bytes % MiB != 0 ? "no whole number of MiB"
                                                     : "out of the range that is provided for",
                       fmt::format("use --memory {}M to {}G", least / MiB, most_memory / GiB));
+    if (!are_flags(shape.cpu_flags))
+        return refuse(fmt::format("emulate a CPU with {}", printable(shape.cpu_flags)),
+                      "no list of flags, each after + or -", "use --cpu-flags +vgif,-npt for one");
     return {};
 }
 
@@ -63,7 +83,7 @@ std::vector<std::string> qemu_command(const std::filesystem::path& qemu, const S
         qemu.string(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35",
         "-accel", "tcg,thread=multi",
         // Neither the newest nor "max": all that it has is emulated, nested paging too.
-        "-cpu", "EPYC,+svm,+npt,check=off", "-smp",
+        "-cpu", "EPYC,+svm,+npt,check=off" + (shape.cpu_flags.empty() ? "" : "," + shape.cpu_flags), "-smp",
         even ? fmt::format("{},sockets={},cores={},threads=1", shape.cpus, shape.nodes,
                            shape.cpus / shape.nodes)
              : fmt::format("{},sockets={},cores=1,threads=1", shape.cpus, shape.cpus),

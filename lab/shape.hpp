@@ -21,6 +21,7 @@ struct Shape {
     std::uint32_t cpus = 2;
     std::uint32_t nodes = 2;
     std::uint64_t memory_bytes = 2 * GiB;
+    std::string cpu_flags = {}; // what the emulated CPU has more or less, in QEMU's terms: "+vgif,-npt"
 };
 
 // What suits a command whose arguments these are: conformance tests get one CPU, since two threads of TCG
@@ -28,7 +29,8 @@ struct Shape {
 // (QEMU 7.2).
 [[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments);
 
-// Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than QEMU takes.
+// Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than QEMU takes, or the
+// flags are not of that form.
 [[nodiscard]] Status check_shape(const Shape& shape);
 
 // What the emulated machine boots. The descriptors are numbers in QEMU, of sockets.

@@ -108,6 +108,9 @@ TEST_F(Archive, CompressionIsTakenOff) {
         ASSERT_TRUE(bytes) << filter << ' ' << bytes.error().message();
         EXPECT_EQ(*bytes, content) << filter;
         EXPECT_FALSE(read_decompressed(file, content.size() - 1)) << filter;
+        const auto packed = read(file);
+        EXPECT_EQ(decompressed(std::as_bytes(std::span{packed}), content.size()), content) << filter;
+        EXPECT_FALSE(decompressed(std::as_bytes(std::span{packed}), content.size() - 1)) << filter;
     }
     EXPECT_EQ(read_decompressed(write("empty", ""), 10), "");
     EXPECT_FALSE(read_decompressed(folder() / "nothing", 10));

@@ -59,6 +59,22 @@ TEST_F(CacheTest, ForgetsTheOldest) {
     EXPECT_EQ(entries(), 4U);
 }
 
+TEST_F(CacheTest, KeepsTheLastFilesForPeople) {
+    const auto cache = Cache::open(folder() / "cache");
+    ASSERT_TRUE(cache) << cache.error().message();
+    std::vector<std::filesystem::path> kept;
+    for (int i = 0; i < 6; ++i) {
+        kept.push_back(cache->keep("console", write("log", std::to_string(i))));
+        EXPECT_EQ(read(kept.back()), std::to_string(i));
+        std::filesystem::last_write_time(kept.back(), std::filesystem::file_time_type::clock::now() -
+                                                          std::chrono::minutes{10 - i});
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder() / "log")) << "it is moved";
+    EXPECT_FALSE(std::filesystem::exists(kept[1]));
+    EXPECT_TRUE(std::filesystem::exists(kept[2]));
+    EXPECT_EQ(cache->keep("console", folder() / "nothing"), "");
+}
+
 TEST_F(CacheTest, AFolderIsFilled) {
     const auto filled =
         Cache::open(folder())->get_folder("kernel", "k", [](const std::filesystem::path& target) -> Status {

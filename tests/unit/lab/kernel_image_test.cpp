@@ -41,5 +41,41 @@ TEST(KernelRelease, RefusesWhatIsNone) {
               std::string::npos);
 }
 
+std::span<const std::byte> bytes_of(const std::string& text) {
+    return std::as_bytes(std::span{text.data(), text.size()});
+}
+
+TEST(CompressedVmlinux, IsWhereTheHeaderSays) {
+    const auto found = [](const std::string& image) -> std::string {
+        const auto part = compressed_vmlinux(bytes_of(image));
+        return part ? std::string{reinterpret_cast<const char*>(part->data()), part->size()} : "refused";
+    };
+    EXPECT_EQ(found(test::kernel_image_with("6.1.0 x", "payload+size")), "payload+")
+        << "4 bytes are the size";
+    EXPECT_EQ(found(test::kernel_image_with("6.1.0 x", "\x1f\x8bgzip")), "\x1f\x8bgzip") << "its own";
+    const auto good = test::kernel_image_with("6.1.0 x", "payload+size");
+    auto old = good;
+    old[0x206] = '\x07';
+    old[0x207] = '\x02';
+    auto empty = good;
+    empty[0x24c] = '\0';
+    auto far = good;
+    far[0x24b] = '\x7f';
+    auto long_one = good;
+    long_one[0x24f] = '\xff';
+    for (const auto& image :
+         {old, empty, far, long_one, std::string{}, std::string(0x24f, 'x'), test::kernel_image("6.1.0 x")})
+        EXPECT_EQ(found(image), "refused");
+}
+
+TEST(HasPvhEntry, LooksForXensNote) {
+    const auto good = test::vmlinux_with_note("Xen", 18);
+    EXPECT_TRUE(has_pvh_entry(bytes_of(good)));
+    EXPECT_FALSE(has_pvh_entry(bytes_of(test::vmlinux_with_note("Xen", 17))));
+    EXPECT_FALSE(has_pvh_entry(bytes_of(test::vmlinux_with_note("Xem", 18))));
+    for (std::size_t bytes = 0; bytes < good.size() - 8; ++bytes)
+        EXPECT_FALSE(has_pvh_entry(bytes_of(good).first(bytes))) << bytes;
+}
+
 } // namespace
 } // namespace nestbed::lab

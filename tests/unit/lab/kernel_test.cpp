@@ -33,6 +33,24 @@ private:
     std::filesystem::path _image;
 };
 
+TEST_F(KernelFilesTest, WhatIsBootedIsTheVmlinuxWhereThatCan) {
+    const auto cache = Cache::open(folder() / "cache");
+    ASSERT_TRUE(cache) << cache.error().message();
+    const auto vmlinux = test::vmlinux_with_note("Xen", 18);
+    // Not compressed, which is as good; the size is appended.
+    const auto image = write("good", test::kernel_image_with("6.1.0 x", vmlinux + "size"));
+    const auto bootable = bootable_image(*cache, image);
+    ASSERT_TRUE(bootable) << bootable.error().message();
+    EXPECT_EQ(read(*bootable), vmlinux);
+    EXPECT_EQ(bootable_image(*cache, image), *bootable);
+    for (const auto& other : {test::kernel_image_with("6.1.0 x", test::vmlinux_with_note("Xen", 1) + "size"),
+                              test::kernel_image_with("6.1.0 x", "rubbish"), kernel_image("6.1.0 x")}) {
+        const auto path = write("other", other);
+        EXPECT_EQ(bootable_image(*cache, path), path);
+        EXPECT_EQ(bootable_image(*cache, path), path) << "the second time as well";
+    }
+}
+
 TEST_F(KernelFilesTest, ModulesAreFoundInEachKindOfFolder) {
     install();
     write("build/arch/x86/kvm/kvm-amd.ko", kernel_module("kvm", "6.1.0"));

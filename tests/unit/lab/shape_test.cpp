@@ -52,6 +52,11 @@ TEST(QemuCommand, BootsWhatItIsGivenAndEndsWithAReset) {
         EXPECT_THAT(command({}), HasSubstr(part));
 }
 
+TEST(QemuCommand, AddsFlagsToTheCpu) {
+    EXPECT_THAT(command({}), HasSubstr("check=off -smp"));
+    EXPECT_THAT(command({.cpu_flags = "+vgif,-npt"}), HasSubstr("+npt,check=off,+vgif,-npt -smp"));
+}
+
 TEST(CheckShape, Table) {
     struct Case {
         Shape shape;
@@ -68,9 +73,18 @@ TEST(CheckShape, Table) {
              Case{{.cpus = 2, .nodes = 2, .memory_bytes = 511 * MiB}, false},
              Case{{.cpus = 2, .nodes = 2, .memory_bytes = GiB + 1}, false},
              Case{{.cpus = 2, .nodes = 2, .memory_bytes = 1025 * GiB}, false},
+             Case{{.cpu_flags = "+vgif"}, true},
+             Case{{.cpu_flags = "+vgif,-npt,+x2apic,-sse4.2"}, true},
+             Case{{.cpu_flags = "vgif"}, false},
+             Case{{.cpu_flags = "+"}, false},
+             Case{{.cpu_flags = "+vgif,"}, false},
+             Case{{.cpu_flags = ",+vgif"}, false},
+             Case{{.cpu_flags = "+vgif=on"}, false},
+             Case{{.cpu_flags = "+a b"}, false},
          }) {
         const auto status = check_shape(shape);
-        EXPECT_EQ(status.has_value(), good) << shape.cpus << ' ' << shape.nodes << ' ' << shape.memory_bytes;
+        EXPECT_EQ(status.has_value(), good)
+            << shape.cpus << ' ' << shape.nodes << ' ' << shape.memory_bytes << ' ' << shape.cpu_flags;
         if (!status) {
             EXPECT_EQ(status.error().kind, ErrorKind::bad_input);
         }
