@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "cli/lab_options.hpp"
 #include "cli/output.hpp"
 #include "cli/progress_line.hpp"
 #include "cli/verdict_text.hpp"
@@ -42,6 +43,7 @@ struct ConformOptions {
     double timeout_s = std::chrono::duration<double>(conform::default_timeout).count();
     bool json = false;
     bool stream = false;
+    LabOptions machine;
     std::vector<std::string> command_line;
 };
 
@@ -99,6 +101,14 @@ Result<std::vector<conform::Case>> chosen_cases(const ConformOptions& options,
     });
 }
 
+// As it stands in the command that repeats a test.
+std::string lab_words(const LabOptions& machine) {
+    std::string text = "lab";
+    for (const auto& word : to_words(machine))
+        text += word.find(' ') == std::string::npos ? " " + word : fmt::format(" '{}'", word);
+    return text;
+}
+
 Result<conform::ConformRequest> request_of(const ConformOptions& options, conform::Where where) {
     auto cases = all_cases();
     if (!cases)
@@ -130,7 +140,7 @@ Result<conform::ConformRequest> request_of(const ConformOptions& options, confor
         .jobs = options.jobs,
         .timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)},
         .baseline = std::move(baseline),
-        .where = where == conform::Where::lab ? "lab" : "host"};
+        .where = where == conform::Where::lab ? lab_words(options.machine) : "host"};
 }
 
 Status write_text(const std::string& path, const std::string& text) {
@@ -168,6 +178,9 @@ int run(const ConformOptions& options) {
     if (!wanted)
         return complain(wanted.error());
     const auto place = conform::choose_place(*wanted);
+    if (place.where == conform::Where::host && !to_words(options.machine).empty())
+        return complain({ErrorKind::bad_input, "run tests on this host with " + to_words(options.machine)[0],
+                         "that is for the lab", "add --where lab"});
     const auto request = request_of(options, place.where);
     if (!request)
         return complain(request.error());
@@ -205,7 +218,7 @@ int run(const ConformOptions& options) {
     auto result =
         place.where == conform::Where::host
             ? conform::conform_here(*request, **supervisor, observer)
-            : conform::conform_in_lab(*request, {}, **supervisor,
+            : conform::conform_in_lab(*request, to_request(options.machine), **supervisor,
                                       {.conform = observer, .progress = [&](const std::string& what) {
                                            progress.show(what, fraction());
                                        }});
@@ -244,7 +257,10 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
                      "host, lab (an emulated AMD machine), or auto: the lab where this host offers no SVM")
         ->check(CLI::IsMember({"auto", "host", "lab"}))
         ->capture_default_str();
-    runner->add_option("--jobs", options->jobs, "Tests at a time [one for every two processors]")
+    runner
+        ->add_option("--jobs", options->jobs,
+                     "Tests at a time, in the lab each in a machine of its own [one for\nevery two "
+                     "processors, in the lab one for each]")
         ->check(CLI::Range(1, 1024));
     runner->add_option("--timeout", options->timeout_s, "Seconds that a test may take")
         ->check(CLI::PositiveNumber)
@@ -259,6 +275,7 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
         ->type_name("DIR")
         ->capture_default_str();
     runner->add_flag("--json", options->json, "Print the result document instead of the verdicts");
+    add_lab_options(*runner, options->machine, "In the lab");
     // What an emulated machine is told; see nested/conform/in_lab.cpp.
     runner->add_option("--names", options->names_file)->group("");
     runner->add_flag("--stream", options->stream)->group("");
@@ -268,6 +285,7 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
         "Examples:\n"
         "  nestbed conform run\n"
         "  nestbed conform run 'svm.npt.*' --where lab\n"
+        "  nestbed conform run --where lab --kernel arch/x86/boot/bzImage --modules . 'svm.npt.*'\n"
         "  nestbed conform run --baseline known.json --junit results.xml\n"
         "  nestbed conform run svm.vmrun_checks.asid_zero");
     runner->callback([options, &action] { action = [options] { return run(*options); }; });

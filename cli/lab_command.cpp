@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/units.hpp"
+#include "cli/lab_options.hpp"
 #include "cli/output.hpp"
 #include "cli/run_in_lab.hpp"
 #include "lab/lab.hpp"
@@ -20,31 +21,46 @@ namespace nestbed::cli {
 
 namespace {
 
-struct LabOptions {
-    lab::LabRequest request;
+struct LabCommand {
+    LabOptions machine;
+    lab::Shape shape;
+    std::vector<std::string> arguments;
     std::string silicon = "amd";
     std::string memory;
-    std::string kernel;
-    std::string modules;
     double timeout_s = 1800;
     std::vector<std::string> ignored; // the arguments as CLI11 sees them
 };
 
-int run_lab(const LabOptions& options) {
+// Conformance tests know more of emulated machines than this command: they share them, and go on in another
+// when one dies. Not where a machine is described that they would not take.
+bool is_conformance_run(const std::vector<std::string>& arguments) {
+    return arguments.size() >= 2 && arguments[0] == "conform" && arguments[1] == "run" &&
+           std::ranges::none_of(arguments,
+                                [](const std::string& word) { return word.starts_with("--where"); });
+}
+
+std::vector<std::string> as_conformance_run(const LabCommand& options) {
+    std::vector<std::string> words{"nestbed", "conform", "run", "--where=lab"};
+    for (auto& word : to_words(options.machine))
+        words.push_back(std::move(word));
+    words.insert(words.end(), options.arguments.begin() + 2, options.arguments.end());
+    return words;
+}
+
+int run_lab(const LabCommand& options) {
     if (options.silicon != "amd")
         return complain({ErrorKind::bad_input, fmt::format("--silicon {}", options.silicon),
                          "only amd is emulated so far", "use --silicon amd, or a host with VMX"});
-    auto request = options.request;
+    auto request = to_request(options.machine);
+    const auto flags = request.shape.cpu_flags;
+    request.shape = options.shape;
+    request.shape.cpu_flags = flags;
+    request.arguments = options.arguments;
     if (!options.memory.empty()) {
         const auto bytes = parse_size(options.memory);
         if (!bytes)
             return complain(bytes.error());
         request.shape.memory_bytes = *bytes;
-    }
-    if (!options.kernel.empty()) {
-        request.kernel = lab::KernelFiles{.image = options.kernel, .modules = {}};
-        if (!options.modules.empty())
-            request.kernel->modules = options.modules;
     }
     request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
 
@@ -56,11 +72,12 @@ int run_lab(const LabOptions& options) {
 
 } // namespace
 
-void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> command_line) {
-    auto options = std::make_shared<LabOptions>();
+void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> command_line,
+                     std::function<int(const std::vector<std::string>&)> run_line) {
+    auto options = std::make_shared<LabCommand>();
     auto* const command = app.add_subcommand(
         "lab", "Run a command of nestbed in an emulated AMD machine with nested virtualization");
-    auto& shape = options->request.shape;
+    auto& shape = options->shape;
     command->add_option("--silicon", options->silicon, "What is emulated; amd is all there is so far")
         ->type_name("VENDOR")
         ->capture_default_str();
@@ -71,17 +88,7 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
         ->check(CLI::Range(std::uint32_t{1}, lab::max_nodes))
         ->capture_default_str();
     command->add_option("--memory", options->memory, "Of the emulated machine [2G]")->type_name("SIZE");
-    auto* const kernel =
-        command->add_option("--kernel", options->kernel, "A kernel of yours [the distribution's]")
-            ->type_name("BZIMAGE");
-    command
-        ->add_option("--modules", options->modules,
-                     "Its modules: /lib/modules/VERSION, a folder with lib/modules/VERSION, or a build tree "
-                     "[built in]")
-        ->type_name("DIR")
-        ->needs(kernel);
-    command->add_option("--append", options->request.append, "Added to the kernel's command line")
-        ->type_name("TEXT");
+    add_lab_options(*command, options->machine, "OPTIONS");
     command->add_option("--timeout", options->timeout_s, "Seconds that all of it may take")
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
@@ -100,19 +107,27 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
         "  nestbed lab -- check\n"
         "  nestbed lab -- validate --vcpus 64 -o /tmp/run\n"
         "  nestbed lab --nodes 4 --cpus 4 -- validate --policy numa\n"
-        "  nestbed lab --kernel arch/x86/boot/bzImage --modules . -- validate   # in a kernel's build tree");
-    command->callback([options, command, &action, line = std::move(command_line)] {
-        const auto marker = std::ranges::find(line, "--");
-        if (marker == line.end())
-            throw CLI::ValidationError{"args", "put -- before the command, as in: nestbed lab -- check"};
-        options->request.arguments.assign(marker + 1, line.end());
-        const auto usual = lab::default_shape(options->request.arguments);
-        if (command->count("--cpus") + command->count("--nodes") == 0) {
-            options->request.shape.cpus = usual.cpus;
-            options->request.shape.nodes = usual.nodes;
-        }
-        action = [options] { return run_lab(*options); };
-    });
+        "  nestbed lab --kernel arch/x86/boot/bzImage --modules . -- conform run 'svm.npt.*'   # in a "
+        "kernel's build tree");
+    command->callback(
+        [options, command, &action, run_line = std::move(run_line), line = std::move(command_line)] {
+            const auto marker = std::ranges::find(line, "--");
+            if (marker == line.end())
+                throw CLI::ValidationError{"args", "put -- before the command, as in: nestbed lab -- check"};
+            options->arguments.assign(marker + 1, line.end());
+            const auto usual = lab::default_shape(options->arguments);
+            const auto shaped = command->count("--cpus") + command->count("--nodes");
+            if (shaped == 0) {
+                options->shape.cpus = usual.cpus;
+                options->shape.nodes = usual.nodes;
+            }
+            if (options->silicon == "amd" &&
+                shaped + command->count("--memory") + command->count("--timeout") == 0 &&
+                is_conformance_run(options->arguments))
+                action = [options, run_line] { return run_line(as_conformance_run(*options)); };
+            else
+                action = [options] { return run_lab(*options); };
+        });
 }
 
 } // namespace nestbed::cli

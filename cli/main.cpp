@@ -21,10 +21,8 @@
 
 namespace {
 
-int run(int argc, char** argv) {
+int run(const std::vector<std::string>& line) {
     using namespace nestbed;
-    spdlog::set_default_logger(spdlog::stderr_color_mt("nestbed"));
-    spdlog::set_level(spdlog::level::warn);
 
     CLI::App app{"nestbed: a testbed for huge and nested KVM guests"};
     app.set_version_flag("--version", "nestbed " + std::string{report::program_version()});
@@ -37,14 +35,17 @@ int run(int argc, char** argv) {
     app.footer("`nestbed COMMAND --help` has the options and examples of each.");
 
     cli::Action action;
-    cli::add_validate_command(app, action, {argv, argv + argc});
-    cli::add_conform_command(app, action, {argv, argv + argc});
+    cli::add_validate_command(app, action, line);
+    cli::add_conform_command(app, action, line);
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
     cli::add_bench_command(app, action);
-    cli::add_lab_command(app, action, {argv, argv + argc});
+    cli::add_lab_command(app, action, line, run);
     try {
-        app.parse(argc, argv);
+        std::vector<const char*> words;
+        for (const auto& word : line)
+            words.push_back(word.c_str());
+        app.parse(static_cast<int>(words.size()), words.data());
     } catch (const CLI::ParseError& error) {
         // Help and version are "errors" of status 0; all others are bad usage.
         return app.exit(error) == 0 ? 0 : exit_code(ErrorKind::bad_input);
@@ -66,7 +67,9 @@ int main(int argc, char** argv) {
     // A reader that goes away ends in a failed write, which is handled, and not in a machine left behind.
     std::signal(SIGPIPE, SIG_IGN);
     try {
-        return run(argc, argv);
+        spdlog::set_default_logger(spdlog::stderr_color_mt("nestbed"));
+        spdlog::set_level(spdlog::level::warn);
+        return run({argv, argv + argc});
     } catch (const std::exception& error) {
         std::fprintf(stderr, "nestbed: %s\n", error.what());
     } catch (...) {

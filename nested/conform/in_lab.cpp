@@ -7,11 +7,12 @@
 #include <set>
 #include <utility>
 
-#include <cstdlib>
-
+#include <boost/fiber/fiber.hpp>
 #include <fmt/format.h>
+#include <sched.h>
 #include <unistd.h>
 
+#include "base/units.hpp"
 #include "nested/conform/stream.hpp"
 
 namespace nestbed::conform {
@@ -22,6 +23,10 @@ namespace fs = std::filesystem;
 
 // Beyond what the tests may take by themselves: boot, and a machine that is slower than it should be.
 constexpr std::chrono::minutes machine_overhead{10};
+// A boot takes as long as this many tests.
+constexpr std::size_t tests_worth_a_machine = 60;
+// What QEMU takes of the host, less than what it tells its guest.
+constexpr std::uint64_t memory_of_a_machine = 1 * GiB;
 
 // A file that is gone with the object.
 class TemporaryFile {
@@ -55,33 +60,30 @@ private:
     std::string _path;
 };
 
-class LabRun {
+// A share of the tests, run in one emulated machine after another.
+class Lane {
 public:
-    LabRun(const ConformRequest& request, lab::LabRequest machine, supervise::Supervisor& supervisor,
-           const LabObserver& observer)
-        : _request{request}, _machine{std::move(machine)}, _supervisor{supervisor}, _observer{observer} {
-        for (const auto& test : request.cases)
-            _left.push_back(&test);
+    Lane(const ConformRequest& request, const lab::LabRequest& machine, supervise::Supervisor& supervisor,
+         const LabObserver& observer, std::vector<const Case*> share,
+         std::function<void(report::CheckResult)> accepted)
+        : _request{request}, _machine{machine}, _supervisor{supervisor}, _observer{observer},
+          _left{std::move(share)}, _accepted{std::move(accepted)} {
         // What is known to take the host down comes last, so that it costs others nothing.
-        if (request.baseline)
-            std::ranges::stable_partition(_left,
-                                          [&](const Case* test) { return !known_to_crash(test->name); });
+        std::ranges::stable_partition(_left, [&](const Case* test) { return !known_to_crash(test->name); });
     }
 
-    report::RunResult go() {
-        _run = blank_run();
+    Status go() {
         // Every machine finishes a test or takes one down; anything else ends the run.
-        while (!_left.empty() && !_run.error) {
+        while (!_left.empty()) {
             const auto before = _left.size();
             const auto deaths = _deaths;
             if (auto ran = one_machine(); !ran)
-                _run.error = ran.error();
-            else if (_left.size() == before && _deaths == deaths)
-                _run.error = Error{
-                    ErrorKind::check_failed, "run tests in the lab", "a whole machine brought no result", {}};
+                return ran;
+            if (_left.size() == before && _deaths == deaths)
+                return fail(ErrorKind::check_failed, "run tests in the lab",
+                            "a whole machine brought no result");
         }
-        finish(_request, _run, _observer.conform);
-        return std::move(_run);
+        return {};
     }
 
 private:
@@ -102,9 +104,8 @@ private:
                              list->path(),
                              "--timeout",
                              fmt::format("{}", std::chrono::duration<double>(_request.timeout).count())};
-        if (_request.jobs != 0)
-            machine.arguments.insert(machine.arguments.end(), {"--jobs", fmt::format("{}", _request.jobs)});
         machine.shape = lab::default_shape(machine.arguments);
+        machine.shape.cpu_flags = _machine.shape.cpu_flags;
         machine.timeout = machine_overhead + _left.size() * _request.timeout;
         machine.attempts = 1; // what has been heard is kept, so nothing is to be done twice
 
@@ -191,29 +192,102 @@ private:
             return; // a test that was not asked for, or one that answers twice
         _left.erase(test);
         _running.erase(result.name);
-        complete(_request, result);
-        if (_observer.conform.finished)
-            _observer.conform.finished(result);
-        _run.checks.push_back(std::move(result));
+        _accepted(std::move(result));
     }
 
     const ConformRequest& _request;
-    lab::LabRequest _machine;
+    const lab::LabRequest& _machine;
     supervise::Supervisor& _supervisor;
     const LabObserver& _observer;
-    report::RunResult _run;
     std::vector<const Case*> _left;
+    std::function<void(report::CheckResult)> _accepted;
     std::set<std::string> _running;
     unsigned _deaths = 0;
     unsigned _idle_deaths = 0;
     std::map<std::string, unsigned> _deaths_under;
 };
 
+std::size_t processors() {
+    cpu_set_t allowed{}; // fails where there are more than 1024, which is enough
+    return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0
+               ? static_cast<std::size_t>(CPU_COUNT(&allowed))
+               : CPU_SETSIZE;
+}
+
+// MemAvailable of /proc/meminfo (proc(5)), in bytes.
+std::uint64_t available_memory() {
+    std::ifstream file{"/proc/meminfo"};
+    std::string name;
+    std::uint64_t kib = 0;
+    for (std::string rest; file >> name >> kib && std::getline(file, rest);)
+        if (name == "MemAvailable:")
+            return kib * KiB;
+    return 0;
+}
+
+// What the emulated CPU can have, but has for those tests only that need it: with vGIF, KVM leaves STGI and
+// CLGI to the processor, and none would see what it does without.
+bool needs_virtual_gif(const Case& test) {
+    return std::ranges::find(test.needs, "vgif") != test.needs.end();
+}
+
 } // namespace
+
+std::vector<Share> shares_of(const std::vector<Case>& cases, std::size_t lanes) {
+    std::vector<Share> shares(lanes);
+    Share special{.more_flags = "+vgif", .tests = {}};
+    std::size_t next = 0;
+    for (const auto& test : cases)
+        (needs_virtual_gif(test) ? special : shares[next++ % lanes]).tests.push_back(&test);
+    shares.push_back(std::move(special));
+    std::erase_if(shares, [](const Share& share) { return share.tests.empty(); });
+    return shares;
+}
+
+std::size_t machines_for(std::size_t cases, std::uint32_t jobs, std::size_t processors,
+                         std::uint64_t available_memory) {
+    if (jobs != 0)
+        return std::clamp<std::size_t>(jobs, 1, std::max<std::size_t>(cases, 1));
+    return std::clamp<std::size_t>(
+        cases / tests_worth_a_machine, 1,
+        std::max<std::size_t>(1, std::min<std::size_t>(processors, available_memory / memory_of_a_machine)));
+}
 
 report::RunResult conform_in_lab(const ConformRequest& request, const lab::LabRequest& machine,
                                  supervise::Supervisor& supervisor, const LabObserver& observer) {
-    return LabRun{request, machine, supervisor, observer}.go();
+    auto run = blank_run();
+    const auto note = [&](const Status& status) {
+        if (!status && !run.error)
+            run.error = status.error();
+    };
+    const auto accepted = [&](report::CheckResult result) {
+        complete(request, result);
+        if (observer.conform.finished)
+            observer.conform.finished(result);
+        run.checks.push_back(std::move(result));
+    };
+    const auto lanes = machines_for(request.cases.size(), request.jobs, processors(), available_memory());
+    if (lanes > 1)
+        note(lab::fill_cache(machine, {.out = {}, .err = {}, .progress = observer.progress, .again = {}},
+                             supervisor));
+    const auto shares = shares_of(request.cases, lanes);
+    std::size_t next = 0;
+    std::vector<boost::fibers::fiber> fibers;
+    for (std::size_t lane = 0; lane < lanes; ++lane)
+        fibers.emplace_back([&] {
+            while (next < shares.size() && !run.error) {
+                const auto& share = shares[next++];
+                auto own = machine;
+                auto& flags = own.shape.cpu_flags;
+                flags +=
+                    flags.empty() || share.more_flags.empty() ? share.more_flags : "," + share.more_flags;
+                note(Lane{request, own, supervisor, observer, share.tests, accepted}.go());
+            }
+        });
+    for (auto& fiber : fibers)
+        fiber.join();
+    finish(request, run, observer.conform);
+    return run;
 }
 
 } // namespace nestbed::conform
