@@ -31,8 +31,8 @@ struct InitialMemory {
     ~InitialMemory() = default;
 };
 
-// Views `payload`, whose segments are not small. Payload, page tables for [0, mapped_end), the tables of APIC ids and vCPUs, descriptor tables and mailbox
-// of each vCPU, header and boot block. `tsc_khz` is the guest's.
+// Views `payload`, whose segments are not small. Payload, page tables for [0, mapped_end), the tables of APIC
+// ids and vCPUs, descriptor tables and mailbox of each vCPU, header and boot block. `tsc_khz` is the guest's.
 [[nodiscard]] InitialMemory initial_memory(const Payload& payload, const topology::Plan& plan,
                                            const GuestPlacement& placement, std::uint64_t mapped_end,
                                            bool gib_pages, std::uint64_t tsc_khz);
