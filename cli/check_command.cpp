@@ -32,7 +32,8 @@ namespace {
 constexpr std::uint32_t usual_vcpus = 288; // what `validate` runs by itself
 constexpr std::uint32_t most_asked = 65536;
 constexpr report::GuestNeeds needs{.memory_bytes = &boot::default_memory_bytes,
-                                   .open_files = &machine::open_files_needed};
+                                   .open_files = &machine::open_files_needed,
+                                   .threads = &machine::threads_needed};
 
 struct CheckOptions {
     std::uint32_t vcpus = 1024;

@@ -13,8 +13,6 @@ namespace nestbed::report {
 
 namespace {
 
-// The VMM's control threads and what their libraries start.
-constexpr std::uint64_t threads_besides_vcpus = 64;
 // kvm_run, the thread's stack and its guard page.
 constexpr std::uint64_t maps_per_vcpu = 3;
 // The program, its libraries, guest memory by node, the allocator's arenas.
@@ -164,7 +162,7 @@ struct LimitRule {
 
 std::vector<LimitRule> limit_rules(const GuestNeeds& needs, std::uint32_t vcpus) {
     const auto files = needs.open_files(vcpus);
-    const auto threads = vcpus + threads_besides_vcpus;
+    const auto threads = needs.threads(vcpus);
     const auto maps = vcpus * maps_per_vcpu + maps_besides_vcpus;
     // Others count as well, for a user or for the whole machine: the remedies leave them room.
     const auto roomy = threads * 4;

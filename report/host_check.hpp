@@ -49,6 +49,7 @@ struct HostState {
 struct GuestNeeds {
     std::uint64_t (*memory_bytes)(std::uint32_t vcpus); // the guest's own
     std::uint64_t (*open_files)(std::uint32_t vcpus);
+    std::uint64_t (*threads)(std::uint64_t vcpus);
 };
 
 // One finding for each thing, in the order in which people look for causes. What is not known (a limit that

@@ -7,8 +7,9 @@ namespace nestbed::stress {
 namespace {
 
 constexpr std::array checks{
-    Check{"cpuid.readback", "KVM kept the CPUID tables that it was given", &check_cpuid_readback},
+    // First, since a machine that does not come up is reported by the first.
     Check{"bringup.online", "Every vCPU came online after one broadcast INIT-SIPI-SIPI", &check_online, 4},
+    Check{"cpuid.readback", "KVM kept the CPUID tables that it was given", &check_cpuid_readback},
     Check{"bringup.answer", "Every vCPU takes an interrupt and answers", &check_answer},
     Check{"placement.threads", "Every vCPU thread may run where the plan says, and nowhere else",
           &check_threads},

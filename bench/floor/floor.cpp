@@ -115,7 +115,7 @@ private:
         auto created = need(_vm.create_vcpu(vcpu));
         need(created.set_cpuid(_cpuid));
         auto sregs = need(created.sregs());
-        sregs.apic_base |= 0x400;
+        sregs.apic_base |= 0x400; // EXTD: x2APIC mode (SDM volume 3, 11.12.1)
         if (vcpu == 0) {
             kvm_segment code{};
             code.selector = 8;
@@ -129,10 +129,11 @@ private:
             data.db = 1;
             sregs.cs = code;
             sregs.ds = sregs.es = sregs.ss = data;
-            sregs.cr0 = 0x8001'0033;
+            // 64-bit mode, as in the machine's own vCPU (SDM volume 3, 10.8.5).
+            sregs.cr0 = 0x8001'0033; // PG, WP, NE, ET, MP, PE
             sregs.cr3 = _cr3;
-            sregs.cr4 = 0x20;
-            sregs.efer = 0xd00;
+            sregs.cr4 = 0x20;   // PAE
+            sregs.efer = 0xd00; // NXE, LMA, LME
             kvm_regs regs{};
             regs.rip = _payload.entry64;
             regs.rflags = 2;

@@ -70,8 +70,15 @@ Status Vm::signal_msi(std::uint32_t apic_id, std::uint8_t vector) const {
     msi.address_lo = 0xfee0'0000U | (apic_id & 0xffU) << 12;
     msi.address_hi = apic_id & 0xffff'ff00U;
     msi.data = vector;
-    return done(call(_fd.get(), KVM_SIGNAL_MSI, "KVM_SIGNAL_MSI", &msi,
-                     fmt::format("APIC id {:#x}, vector {:#x}", apic_id, vector)));
+    const auto target = fmt::format("APIC id {:#x}, vector {:#x}", apic_id, vector);
+    return call(_fd.get(), KVM_SIGNAL_MSI, "KVM_SIGNAL_MSI", &msi, target)
+        .and_then([&](int delivered) -> Status {
+            // Documentation/virt/kvm/api.rst: 0 where the guest blocked it.
+            if (delivered == 0)
+                return fail(ErrorKind::check_failed, "KVM_SIGNAL_MSI to " + target,
+                            "the local APIC did not take it: it is turned off, or KVM does not find it");
+            return {};
+        });
 }
 
 Result<Vcpu> Vm::create_vcpu(std::uint32_t apic_id) const {

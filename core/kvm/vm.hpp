@@ -42,7 +42,7 @@ public:
     [[nodiscard]] Status add_pio_eventfd(std::uint16_t port, std::uint32_t width, int eventfd) const;
 
     // KVM_SIGNAL_MSI with the destination's full 32-bit APIC id (KVM_X2APIC_API_USE_32BIT_IDS), fixed
-    // delivery, edge.
+    // delivery, edge. Errors: check_failed where the local APIC does not take it.
     [[nodiscard]] Status signal_msi(std::uint32_t apic_id, std::uint8_t vector) const;
 
     // KVM_CREATE_VCPU. `apic_id` becomes the vCPU's id, and so its APIC id. Call it on the thread that will

@@ -14,7 +14,8 @@ namespace nestbed::report::test {
 // Like those of nestbed's guests: 192 MiB and 2176 files for 1024 vCPUs.
 inline constexpr GuestNeeds example_needs{
     .memory_bytes = [](std::uint32_t vcpus) { return round_up(64 * MiB + vcpus * 128 * KiB, 2 * MiB); },
-    .open_files = [](std::uint32_t vcpus) { return std::uint64_t{vcpus} * 2 + 128; }};
+    .open_files = [](std::uint32_t vcpus) { return std::uint64_t{vcpus} * 2 + 128; },
+    .threads = [](std::uint64_t vcpus) { return vcpus + 64; }};
 
 // `nodes` nodes, one a package, each with `pus_per_node` PUs in cores of two; os indexes in order.
 [[nodiscard]] topology::Host example_host(std::uint32_t nodes, std::uint32_t pus_per_node);

@@ -62,6 +62,14 @@ protected:
     Vm vm = make_vm();
 };
 
+TEST_F(FakeVm, AnMsiThatNobodyTakesIsAnError) {
+    const FakeIoctl fake{[](int, unsigned long, unsigned long) { return 0; }};
+    const auto sent = vm.signal_msi(0x123, 0xf0);
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().kind, ErrorKind::check_failed);
+    EXPECT_THAT(sent.error().asked, HasSubstr("APIC id 0x123, vector 0xf0"));
+}
+
 struct MsiCase {
     std::uint32_t apic_id;
     std::uint32_t low;
