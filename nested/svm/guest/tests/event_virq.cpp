@@ -381,8 +381,8 @@ L2_CODE(l2_shadow_sti, 64, "sti; cpuid; cpuid; vmmcall");
 L2_CODE(l2_shadow_ss, 64, "mov %ss, %eax; mov %eax, %ss; cpuid; cpuid; vmmcall");
 L2_CODE(l2_shadow_sti_twice, 64, "sti; sti; cpuid; vmmcall");
 
-// L0's own interrupt must not end the shadow. Emulated silicon lets it, one time in thousands; a shadow that is
-// never there is another thing.
+// L0's own interrupt must not end the shadow. Emulated silicon lets it, one time in thousands; a shadow that
+// is never there is another thing.
 void shadow_at_exit(const char* code) {
     L2 guest;
     guest.intercept(Intercept::cpuid);
