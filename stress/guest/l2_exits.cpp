@@ -120,7 +120,7 @@ NESTBED_JOB(l2_exits_job, "nested.l2_exits", "L2 on every vCPU leaves and enters
         l2.start(code);
         const auto expected = expected_exit(kind);
         while (mine.handled + mine.wrong <= loops) {
-            const auto left = l2.enter();
+            const auto left = l2.enter_lean();
             if (left == svm::ExitCode::intr)
                 continue; // a wake-up for L1
             if (l2.at_end())

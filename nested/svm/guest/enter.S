@@ -3,10 +3,8 @@
     .text
     .code64
 
-# void svm_enter(std::uint64_t vmcb, GeneralRegisters* registers, std::uint64_t host_state)
-# VMLOAD, VMRUN, VMSAVE of L2, then VMLOAD of L1's own state, without which GS is L2's. GIF is 0.
-    .globl svm_enter
-svm_enter:
+# L1's registers on the stack, with the addresses of host state and L2's; RAX is the VMCB, the rest L2's.
+.macro to_l2_registers
     pushq %rbx
     pushq %rbp
     pushq %r12
@@ -30,11 +28,10 @@ svm_enter:
     movq 96(%rsi), %r14
     movq 104(%rsi), %r15
     movq 24(%rsi), %rsi
-    vmload %rax
-    .globl svm_enter_vmrun
-svm_enter_vmrun:
-    vmrun %rax
-    vmsave %rax
+.endm
+
+# L2's registers to where they came from; host state's address is left on top of L1's.
+.macro from_l2_registers
     pushq %rsi
     movq 8(%rsp), %rsi
     movq %rbx, (%rsi)
@@ -52,8 +49,9 @@ svm_enter_vmrun:
     movq %r15, 104(%rsi)
     popq 24(%rsi)
     addq $8, %rsp
-    popq %rax
-    vmload %rax
+.endm
+
+.macro to_l1_registers
     popq %r15
     popq %r14
     popq %r13
@@ -62,6 +60,32 @@ svm_enter_vmrun:
     popq %rbx
     cld
     ret
+.endm
+
+# void svm_enter(std::uint64_t vmcb, GeneralRegisters* registers, std::uint64_t host_state)
+# VMLOAD, VMRUN, VMSAVE of L2, then VMLOAD of L1's own state, without which GS is L2's. GIF is 0.
+    .globl svm_enter
+svm_enter:
+    to_l2_registers
+    vmload %rax
+    .globl svm_enter_vmrun
+svm_enter_vmrun:
+    vmrun %rax
+    vmsave %rax
+    from_l2_registers
+    popq %rax
+    vmload %rax
+    to_l1_registers
+
+# void svm_enter_lean(std::uint64_t vmcb, GeneralRegisters* registers)
+# VMRUN alone: what VMLOAD loads is L1's in L2. GIF is 0.
+    .globl svm_enter_lean
+svm_enter_lean:
+    to_l2_registers
+    vmrun %rax
+    from_l2_registers
+    addq $8, %rsp
+    to_l1_registers
 
 # void l2_hypercall(std::uint64_t rax)
     .globl l2_hypercall

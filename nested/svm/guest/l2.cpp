@@ -116,6 +116,14 @@ ExitCode L2::enter() {
     return static_cast<ExitCode>(control().exit_code);
 }
 
+ExitCode L2::enter_lean() {
+    save().idtr.limit = 0;
+    clgi();
+    svm_enter_lean(vmcb_pa(), &registers);
+    stgi();
+    return static_cast<ExitCode>(control().exit_code);
+}
+
 ExitCode L2::run() {
     auto& report = conform::report();
     const bool keep = report.frozen == 0;
