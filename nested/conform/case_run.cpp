@@ -10,6 +10,7 @@
 #include "base/units.hpp"
 #include "core/machine/machine.hpp"
 #include "nested/conform/judge.hpp"
+#include "nested/conform/kernel_log.hpp"
 #include "nested/svm/features.hpp"
 #include "topology/plan.hpp"
 
@@ -158,7 +159,10 @@ private:
 
 Result<report::CheckResult> run_case(const CaseRun& run, const Case& test) {
     const auto start = Clock::now();
-    auto result = OneRun{run, test}.go();
+    auto kernel = KernelLog::from_now();
+    auto result = OneRun{run, test}.go(); // the machine is gone with it
+    if (result)
+        add_complaints(*result, kernel.complaints());
     if (result)
         result->seconds = std::chrono::duration<double>(Clock::now() - start).count();
     return result;
