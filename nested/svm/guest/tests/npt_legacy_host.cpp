@@ -139,6 +139,26 @@ SVM_TEST(legacy_host_pae_faults, "svm.npt.host_pae_faults", "Nested faults with 
     legacy_faults(true);
 }
 
+SVM_TEST(legacy_host_pae_in_page, "svm.npt.host_pae_pointers_in_page",
+         "N_CR3 of a PAE L1 has 32-byte steps: the pointers may begin within a page", "15.25.3",
+         .needs = "npt") {
+    LegacyNested legacy{true};
+    const auto elsewhere = conform::physical(conform::allocate_pages(1)) + 0xfe0;
+    for (unsigned i = 0; i < 4; ++i)
+        guest::pointer_to<std::uint64_t>(elsewhere)[i] = guest::pointer_to<std::uint64_t>(legacy.nested)[i];
+    legacy.guest.control().n_cr3 = elsewhere;
+    legacy.run_to_end();
+}
+SVM_TEST(legacy_host_pae_low_bits, "svm.npt.host_pae_cr3_low_bits",
+         "PWT and PCD in N_CR3 of a PAE L1 are no part of the address", "15.25.3", .needs = "npt") {
+    constexpr std::uint64_t pwt_and_pcd[]{0x08, 0x10, 0x18};
+    for (const auto bits : pwt_and_pcd) {
+        LegacyNested legacy{true};
+        legacy.guest.control().n_cr3 = legacy.nested | bits;
+        legacy.run_to_end();
+    }
+}
+
 SVM_TEST(legacy_host_after, "svm.npt.host_two_level_then_long",
          "L1 runs one L2 out of 32-bit code, the next out of 64-bit code", "15.25.3", .needs = "npt") {
     LegacyNested legacy{false};
