@@ -19,6 +19,14 @@ struct NamedMsr {
     bool operator==(const NamedMsr&) const = default;
 };
 
+// A register's value, or some of its bits.
+struct MsrValue {
+    std::uint32_t index = 0;
+    std::uint64_t value = 0;
+
+    bool operator==(const MsrValue&) const = default;
+};
+
 // Only registers whose reset value an OS would not take for a finished firmware's, and only those that the
 // guest's CPUID promises. KVM may refuse any one of them: set them one by one, go on after a refusal, and
 // report it by its name.
