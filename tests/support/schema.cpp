@@ -37,6 +37,10 @@ std::filesystem::path bench_schema() {
     return in_docs("bench.schema.json");
 }
 
+std::filesystem::path nested_schema() {
+    return in_docs("nested.schema.json");
+}
+
 std::vector<std::string> violations(const nlohmann::json& document, const std::filesystem::path& schema) {
     using Adapter = valijson::adapters::NlohmannJsonAdapter;
     try {

@@ -13,6 +13,7 @@ namespace nestbed::test {
 [[nodiscard]] std::filesystem::path run_schema();
 [[nodiscard]] std::filesystem::path check_schema();
 [[nodiscard]] std::filesystem::path bench_schema();
+[[nodiscard]] std::filesystem::path nested_schema();
 
 // One line for each way in which `document` breaks the JSON Schema (draft 7) in the file,
 // "<root>[host][kernel]: ..."; empty where it is valid. A schema that is missing or broken, or refers to one
