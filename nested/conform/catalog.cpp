@@ -1,11 +1,12 @@
 #include "nested/conform/catalog.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <fnmatch.h>
+
+#include "base/edit_distance.hpp"
 
 namespace nestbed::conform {
 
@@ -13,22 +14,6 @@ namespace {
 
 bool matches(const std::string& pattern, const std::string& name) {
     return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
-}
-
-// Levenshtein's distance: insertions, deletions and changes of one letter.
-std::size_t distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        auto diagonal = row[0];
-        row[0] = i + 1;
-        for (std::size_t j = 0; j < b.size(); ++j) {
-            const auto changed = diagonal + (a[i] == b[j] ? 0 : 1);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
-        }
-    }
-    return row.back();
 }
 
 } // namespace
@@ -83,7 +68,7 @@ std::string_view group_of(std::string_view name) {
 std::vector<std::string> nearest(std::string_view name, std::span<const Case> candidates, std::size_t most) {
     std::vector<std::pair<std::size_t, std::string>> scored;
     for (const auto& test : candidates)
-        scored.emplace_back(distance(name, test.name), test.name);
+        scored.emplace_back(edit_distance(name, test.name), test.name);
     std::ranges::sort(scored);
     std::vector<std::string> names;
     for (std::size_t i = 0; i < std::min(most, scored.size()); ++i)
