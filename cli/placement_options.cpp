@@ -32,8 +32,9 @@ void PlacementOptions::add_to(CLI::App& command) {
 void PlacementOptions::add_nested_to(CLI::App& command) {
     command
         .add_option("--nested", nested,
-                    "What the guest is shown of VMX and SVM: off, auto, require, or SVM without some "
-                    "features, as in svm:-npt,-vgif")
+                    "What the guest is shown of VMX and SVM: off, auto, require, or one of them without some "
+                    "features, as in svm:-npt,-vgif or vmx:-ept,-shadow_vmcs; `nestbed check --nested` names "
+                    "them. What needs a hidden feature of VMX is hidden with it")
         ->type_name("PROFILE")
         ->capture_default_str();
 }

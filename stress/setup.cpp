@@ -59,7 +59,7 @@ Result<machine::MachinePtr> create_machine(const Setup& setup, supervise::Superv
                                     {.plan = setup.plan,
                                      .payload = &setup.payload,
                                      .nested = setup.shown.nested,
-                                     .hidden_svm = setup.shown.hidden_svm},
+                                     .hidden = setup.shown.hidden},
                                     supervisor);
 }
 

@@ -20,6 +20,11 @@ constexpr std::uint64_t fast_strings = std::uint64_t{1} << 0;
 constexpr std::uint64_t bts_unavailable = std::uint64_t{1} << 11;
 constexpr std::uint64_t pebs_unavailable = std::uint64_t{1} << 12;
 
+// SDM volume 4, table 2-2: VMXON needs the lock, and VMX enabled outside SMX. Firmware sets both.
+constexpr std::uint32_t feature_control = 0x3a;
+constexpr std::uint64_t feature_control_lock = std::uint64_t{1} << 0;
+constexpr std::uint64_t vmx_outside_smx = std::uint64_t{1} << 2;
+
 } // namespace
 
 std::vector<NamedMsr> boot_msrs(const Table& guest_cpuid) {
@@ -32,7 +37,25 @@ std::vector<NamedMsr> boot_msrs(const Table& guest_cpuid) {
         msrs.push_back({.name = "IA32_MISC_ENABLE",
                         .index = misc_enable,
                         .value = fast_strings | bts_unavailable | pebs_unavailable});
+    if (features != nullptr && has_bit(features->ecx, feature::vmx))
+        msrs.push_back({.name = "IA32_FEATURE_CONTROL",
+                        .index = feature_control,
+                        .value = feature_control_lock | vmx_outside_smx});
     return msrs;
+}
+
+std::vector<MsrValue> without_bits(const std::vector<MsrValue>& offered,
+                                   const std::vector<MsrValue>& hidden) {
+    std::vector<MsrValue> left;
+    for (const auto& msr : offered) {
+        auto value = msr.value;
+        for (const auto& bits : hidden)
+            if (bits.index == msr.index)
+                value &= ~bits.value;
+        if (value != msr.value)
+            left.push_back({.index = msr.index, .value = value});
+    }
+    return left;
 }
 
 kvm_msr_entry to_entry(const NamedMsr& msr) {

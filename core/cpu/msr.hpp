@@ -32,6 +32,11 @@ struct MsrValue {
 // report it by its name.
 [[nodiscard]] std::vector<NamedMsr> boot_msrs(const Table& guest_cpuid);
 
+// What is left of `offered` without the bits of `hidden`: the MSRs in which a bit goes, in the order of
+// `offered`.
+[[nodiscard]] std::vector<MsrValue> without_bits(const std::vector<MsrValue>& offered,
+                                                 const std::vector<MsrValue>& hidden);
+
 // In the form of KVM_SET_MSRS.
 [[nodiscard]] kvm_msr_entry to_entry(const NamedMsr& msr);
 

@@ -90,8 +90,10 @@ Status Machine::set_up_vm(const kvm::Kvm& kvm) {
                                        {.shape = _spec.plan.shape,
                                         .tsc_deadline = kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
                                         .nested = _spec.nested,
-                                        .hidden_svm = _spec.hidden_svm,
+                                        .hidden_svm = _spec.hidden.svm,
                                         .ext_dest_id = true});
+    if (_spec.nested)
+        _context.capabilities = capabilities_without(kvm, _spec.hidden.vmx);
     if (auto set = configure_vm(_vm, topology::max_apic_id(_spec.plan.shape)); !set)
         return set;
     return _events.open().and_then(

@@ -15,6 +15,7 @@
 #include "base/error.hpp"
 #include "core/boot/payload.hpp"
 #include "core/boot/placement.hpp"
+#include "core/cpu/hidden.hpp"
 #include "core/cpu/table.hpp"
 #include "core/device/exit_counter.hpp"
 #include "core/device/port_bus.hpp"
@@ -36,7 +37,7 @@ struct MachineSpec {
     topology::Plan plan;
     const boot::Payload* payload = nullptr; // outlives the machine
     bool nested = true;                     // show VMX or SVM where KVM offers it
-    std::uint32_t hidden_svm = 0;           // bits of CPUID Fn8000_000A EDX to hide then
+    core::cpu::HiddenNested hidden = {};    // of it, then
     Presence memory = Presence::prefaulted;
 };
 

@@ -173,6 +173,8 @@ Result<kvm::Vcpu> VcpuThread::set_up() {
     for (const auto& msr : _context.msrs)
         if (!vcpu->set_msr(msr.index, msr.value))
             _refused_msrs.push_back(fmt::format("{} ({:#x}) = {:#x}", msr.name, msr.index, msr.value));
+    if (auto set = set_capabilities(*vcpu); !set)
+        return tl::unexpected{set.error()};
     if (_index == 0)
         _tsc_khz = vcpu->tsc_khz().value_or(0);
     return vcpu;
@@ -193,6 +195,21 @@ Status VcpuThread::set_registers(const kvm::Vcpu& vcpu) const {
     regs.rip = _context.bsp.entry;
     regs.rflags = 2;
     return vcpu.set_regs(regs);
+}
+
+Status VcpuThread::set_capabilities(const kvm::Vcpu& vcpu) const {
+    for (const auto& msr : _context.capabilities) {
+        if (auto set = vcpu.set_msr(msr.index, msr.value); !set)
+            return set;
+        const auto read = vcpu.msr(msr.index);
+        if (!read)
+            return tl::unexpected{read.error()};
+        if (*read != msr.value)
+            return fail(
+                ErrorKind::host_lacks, fmt::format("hide features of VMX from vCPU {}", _index),
+                fmt::format("MSR {:#x} reads {:#x} after {:#x} was written", msr.index, *read, msr.value));
+    }
+    return {};
 }
 
 Status VcpuThread::run(const kvm::Vcpu& vcpu) {

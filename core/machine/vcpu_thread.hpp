@@ -54,6 +54,9 @@ struct VcpuContext {
     const topology::Plan* plan = nullptr;
     const core::cpu::Table* cpuid = nullptr; // the template
     std::vector<core::cpu::NamedMsr> msrs;
+    // Of VMX, where features are hidden. Unlike the others they must be taken: the guest would see something
+    // else.
+    std::vector<core::cpu::MsrValue> capabilities;
     const device::PortBus* ports = nullptr;
     supervise::EventQueue<VcpuEvent>* events = nullptr;
     BspStart bsp;
@@ -122,6 +125,7 @@ private:
     void share(kvm_run* shared);
     [[nodiscard]] Result<kvm::Vcpu> set_up();
     [[nodiscard]] Status set_registers(const kvm::Vcpu& vcpu) const;
+    [[nodiscard]] Status set_capabilities(const kvm::Vcpu& vcpu) const;
     [[nodiscard]] Status run(const kvm::Vcpu& vcpu);
     [[nodiscard]] Status handle_exit(kvm_run& shared, std::size_t shared_bytes);
     void remember(std::uint32_t reason, std::uint32_t detail) {

@@ -90,4 +90,13 @@ std::optional<kvm::StatisticsLayout> vcpu_statistics_layout(const kvm::Kvm& kvm)
     return layout;
 }
 
+std::vector<core::cpu::MsrValue> capabilities_without(const kvm::Kvm& kvm,
+                                                      const std::vector<core::cpu::MsrValue>& hidden) {
+    std::vector<core::cpu::MsrValue> offered;
+    for (const auto& bits : hidden)
+        if (const auto value = kvm.feature_msr(bits.index))
+            offered.push_back({.index = bits.index, .value = *value});
+    return core::cpu::without_bits(offered, hidden);
+}
+
 } // namespace nestbed::machine

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "base/error.hpp"
+#include "core/cpu/msr.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/kvm/statistics.hpp"
 #include "core/kvm/vm.hpp"
@@ -18,6 +20,11 @@ namespace nestbed::machine {
 
 // Split irqchip, 32-bit APIC ids, the largest id, and the pages that Intel hosts want outside RAM.
 [[nodiscard]] Status configure_vm(const kvm::Vm& vm, std::uint32_t max_apic_id);
+
+// The VMX capability MSRs that vCPUs are to have instead of what KVM offers, without the bits of `hidden`.
+// There is nothing to hide of an MSR that KVM does not offer.
+[[nodiscard]] std::vector<core::cpu::MsrValue>
+capabilities_without(const kvm::Kvm& kvm, const std::vector<core::cpu::MsrValue>& hidden);
 
 // The layout of vCPU statistics, which is the same for all. It takes a vCPU to ask, so a VM of one is made
 // for it, once per process. Empty where it cannot be had.

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <ctime>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -102,6 +103,22 @@ protected:
             return 0;
         case KVM_SET_REGS:
             regs = passed<kvm_regs>(argument);
+            return 0;
+        case kvm::abi::set_msrs: {
+            const auto& entry = passed<kvm_msr_entry>(argument + sizeof(kvm::abi::MsrsHeader));
+            if (entry.index == refused_msr)
+                return 0; // of them were set
+            msrs[entry.index] = entry.data;
+            set_before_cpuid = set_before_cpuid || !has_cpuid;
+            return 1;
+        }
+        case kvm::abi::get_msrs: {
+            auto& entry = passed<kvm_msr_entry>(argument + sizeof(kvm::abi::MsrsHeader));
+            entry.data = msrs[entry.index] | added_by_kvm;
+            return 1;
+        }
+        case kvm::abi::set_cpuid2:
+            has_cpuid = true;
             return 0;
         case KVM_GET_REGS:
             passed<kvm_regs>(argument) = {};
@@ -221,6 +238,11 @@ protected:
     std::vector<Run> runs;
     std::size_t next = 0;
     int create_fails = 0;
+    std::map<std::uint32_t, std::uint64_t> msrs;
+    std::uint32_t refused_msr = 0;
+    std::uint64_t added_by_kvm = 0;
+    bool has_cpuid = false;
+    bool set_before_cpuid = false;
     std::optional<kvm_run*> shared;
     kvm_sregs sregs{};
     kvm_regs regs{};
@@ -259,6 +281,43 @@ TEST_F(VcpuThreadTest, AVcpuThatCannotBeMadeSaysWhy) {
     EXPECT_EQ(failed.kind, VcpuEvent::Kind::failed);
     EXPECT_EQ(failed.vcpu, 1U);
     EXPECT_THAT(failed.error.message(), HasSubstr("EMFILE"));
+    ASSERT_TRUE(stop());
+}
+
+TEST_F(VcpuThreadTest, MsrsAreWrittenOnceThereIsCpuid) {
+    context.msrs = {{.name = "IA32_FEATURE_CONTROL", .index = 0x3a, .value = 0x5},
+                    {.name = "IA32_OTHER", .index = 0x77, .value = 1}};
+    context.capabilities = {{0x48b, 0x12}, {0x48c, 0x34}};
+    refused_msr = 0x77;
+    start(1);
+    ASSERT_TRUE(stop());
+    EXPECT_THAT(
+        msrs, ElementsAre(testing::Pair(0x3a, 0x5), testing::Pair(0x48b, 0x12), testing::Pair(0x48c, 0x34)));
+    EXPECT_FALSE(set_before_cpuid) << "KVM knows no VMX of a vCPU before";
+    EXPECT_THAT(thread->refused_msrs(), ElementsAre("IA32_OTHER (0x77) = 0x1")) << "and no harm done";
+}
+
+TEST_F(VcpuThreadTest, ACapabilityThatKvmRefusesIsFatal) {
+    context.capabilities = {{0x48b, 0x12}};
+    refused_msr = 0x48b;
+    thread.emplace(context, 1);
+    ASSERT_TRUE(thread->start());
+    const auto failed = event();
+    EXPECT_EQ(failed.kind, VcpuEvent::Kind::failed);
+    EXPECT_EQ(failed.error.kind, ErrorKind::host_lacks);
+    EXPECT_THAT(failed.error.message(), HasSubstr("MSR 0x48b = 0x12"));
+    ASSERT_TRUE(stop());
+}
+
+TEST_F(VcpuThreadTest, ACapabilityThatReadsBackOtherwiseIsFatal) {
+    context.capabilities = {{0x48b, 0x12}};
+    added_by_kvm = 0x100;
+    thread.emplace(context, 1);
+    ASSERT_TRUE(thread->start());
+    const auto failed = event();
+    EXPECT_EQ(failed.kind, VcpuEvent::Kind::failed);
+    EXPECT_EQ(failed.error.kind, ErrorKind::host_lacks);
+    EXPECT_THAT(failed.error.message(), HasSubstr("MSR 0x48b reads 0x112 after 0x12 was written"));
     ASSERT_TRUE(stop());
 }
 

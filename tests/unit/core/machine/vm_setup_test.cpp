@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "core/boot/ram.hpp"
+#include "core/kvm/abi.hpp"
 #include "tests/support/fake_ioctl.hpp"
 
 namespace nestbed::machine {
@@ -141,6 +142,26 @@ TEST_F(VmSetup, OnlyTheSizeOfTheIdsMayBeRefused) {
         refused = static_cast<std::uint32_t>(cap);
         EXPECT_FALSE(configure_vm(*vm, 3)) << cap;
     }
+}
+
+TEST(CapabilitiesWithout, LeavesWhatIsOfferedAndNotHidden) {
+    const FakeIoctl fake{[](int, unsigned long request, unsigned long argument) -> int {
+        if (request == KVM_GET_API_VERSION)
+            return KVM_API_VERSION;
+        if (request != kvm::abi::get_msrs)
+            return -ENOTTY;
+        auto& entry = passed<kvm_msr_entry>(argument + sizeof(kvm::abi::MsrsHeader));
+        entry.data = 0x0000'00ff'0000'0016;
+        return entry.index == 0x492 ? 0 : 1; // that one it has not
+    }};
+    const auto kvm = kvm::Kvm::open("/dev/null");
+    ASSERT_TRUE(kvm);
+    using core::cpu::MsrValue;
+    EXPECT_THAT(capabilities_without(
+                    *kvm, {{0x48d, std::uint64_t{1} << 38}, {0x492, 1}, {0x48b, std::uint64_t{1} << 63}}),
+                testing::ElementsAre(MsrValue{0x48d, 0x0000'00bf'0000'0016}))
+        << "0x492 is not offered, and of 0x48b the bit is not";
+    EXPECT_TRUE(capabilities_without(*kvm, {}).empty());
 }
 
 } // namespace
