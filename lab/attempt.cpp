@@ -2,19 +2,20 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <optional>
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <boost/fiber/operations.hpp>
 
 #include "base/fd.hpp"
 #include "lab/console.hpp"
-#include "lab/process.hpp"
 
 namespace nestbed::lab {
 
@@ -26,7 +27,6 @@ using supervise::Deadline;
 constexpr std::size_t told_lines = 20;
 constexpr std::size_t kept_emulator_text = 4096;
 constexpr std::chrono::milliseconds look_again{20};
-constexpr int first_descriptor = 3; // in the emulator: ttyS0's, then ttyS1's
 
 struct Line {
     Fd ours;
@@ -36,6 +36,31 @@ struct Line {
         std::array<int, 2> ends{};
         if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
             return fail_errno(ErrorKind::host_lacks, "make a socket for the emulated machine",
+                              "raise `ulimit -n`");
+        return Line{Fd{ends[0]}, Fd{ends[1]}};
+    }
+
+    // For an emulator that opens its lines by name, which a socket does not allow.
+    static Result<Line> make_terminal() {
+        Line line{Fd{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)}, Fd{}};
+        std::array<char, 64> name{};
+        if (!line.ours || ::grantpt(line.ours.get()) != 0 || ::unlockpt(line.ours.get()) != 0 ||
+            ::ptsname_r(line.ours.get(), name.data(), name.size()) != 0)
+            return fail_errno(ErrorKind::host_lacks, "make a terminal for the emulated machine",
+                              "mount devpts on /dev/pts");
+        line.theirs = Fd{::open(name.data(), O_RDWR | O_NOCTTY | O_CLOEXEC)};
+        termios settings{};
+        if (!line.theirs || ::tcgetattr(line.theirs.get(), &settings) != 0)
+            return fail_errno(ErrorKind::host_lacks, "open a terminal for the emulated machine");
+        ::cfmakeraw(&settings); // no echo of what is heard before the emulator has it
+        ::tcsetattr(line.theirs.get(), TCSANOW, &settings);
+        return line;
+    }
+
+    static Result<Line> make_pipe() {
+        std::array<int, 2> ends{};
+        if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+            return fail_errno(ErrorKind::host_lacks, "make a pipe for the emulated machine",
                               "raise `ulimit -n`");
         return Line{Fd{ends[0]}, Fd{ends[1]}};
     }
@@ -107,18 +132,18 @@ int exit_code_of(Process& emulator) {
 
 Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserver& observer,
                               supervise::Supervisor& supervisor) {
-    auto console = Line::make();
-    auto frames = Line::make();
+    const bool by_name = request.silicon == Silicon::intel;
+    auto console = by_name ? Line::make_terminal() : Line::make();
+    auto frames = by_name ? Line::make_pipe() : Line::make();
     auto text = Line::make();
     const Fd nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
     for (const auto* const line : {&console, &frames, &text})
         if (!*line)
             return tl::unexpected{line->error()};
-    auto emulator = Process::start({.arguments = request.command(first_descriptor, first_descriptor + 1),
-                                    .folder = {},
-                                    .environment = {},
-                                    .descriptors = {nothing.get(), text->theirs.get(), text->theirs.get(),
-                                                    console->theirs.get(), frames->theirs.get()}});
+    auto command = request.command;
+    command.descriptors = {nothing.get(), text->theirs.get(), text->theirs.get(), console->theirs.get(),
+                           frames->theirs.get()};
+    auto emulator = Process::start(command);
     if (!emulator)
         return tl::unexpected{emulator.error()};
     for (auto* const line : {&*console, &*frames, &*text})
@@ -151,7 +176,8 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
         patience = Clock::now() + request.grace;
         const auto frame = sender.encode_interrupt();
         [[maybe_unused]] const auto written =
-            ::send(frames->ours.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+            by_name ? ::write(console->ours.get(), frame.data(), frame.size())
+                    : ::send(console->ours.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     };
     std::optional<Ending> ending;
     while (!ending) {
@@ -162,7 +188,9 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
         else if (heard.exit_code)
             ending = asked_for == Ending::deadline ? Ending::deadline : Ending::exited;
         else if (silent_for_ever())
-            ending = exit_code_of(*emulator) == 0 ? Ending::emulator_ended : Ending::emulator_failed;
+            ending = is_machines_end(request.silicon, exit_code_of(*emulator), heard.emulator_text)
+                         ? Ending::emulator_ended
+                         : Ending::emulator_failed;
         else if (now >= patience)
             ending = asked_for;
         else if (now >= next_sign)

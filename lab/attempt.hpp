@@ -12,12 +12,18 @@
 #include "base/error.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "lab/message.hpp"
+#include "lab/process.hpp"
+#include "lab/silicon.hpp"
 
 namespace nestbed::lab {
 
+// The emulator's descriptors: sockets, for Bochs a terminal and a pipe.
+inline constexpr int console_descriptor = 3; // ttyS0, on which the inside also hears
+inline constexpr int frames_descriptor = 4;  // ttyS1
+
 struct AttemptRequest {
-    // Gives the emulator's command line for the descriptors that it will have.
-    std::function<std::vector<std::string>(int console_fd, int frames_fd)> command;
+    Silicon silicon = Silicon::amd;
+    Command command;                   // of the emulator, which is given descriptors
     std::filesystem::path console_log; // all that the kernel writes
     supervise::Deadline deadline;      // of the whole
     std::chrono::milliseconds boot_patience;

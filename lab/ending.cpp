@@ -30,11 +30,6 @@ std::string with_console(std::string why, const AttemptResult& result) {
     return why;
 }
 
-std::string trimmed(std::string text) {
-    text.erase(text.find_last_not_of(" \n") + 1);
-    return text;
-}
-
 } // namespace
 
 std::optional<Error> error_of(const AttemptResult& result, const LabRequest& request,
@@ -44,6 +39,8 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
     };
     const auto whole_log = log.empty() ? std::string{"its console could not be kept"}
                                        : "its whole console is in " + log.string();
+    const auto& emulator = emulator_of(request.shape.silicon);
+    const auto words = printable(last_words(request.shape.silicon, result.emulator_text));
     switch (result.ending) {
     case Ending::exited:
         return std::nullopt;
@@ -56,16 +53,16 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
     case Ending::emulator_failed:
         // What goes on inside can bring it down: an assertion of its own, for one.
         if (result.was_up)
-            return make(ErrorKind::check_failed,
-                        "QEMU crashed: " + (result.emulator_text.empty()
-                                                ? std::string{"it said nothing"}
-                                                : printable(trimmed(result.emulator_text))),
-                        "that is the emulator's fault, not the emulated host's; " + whole_log);
+            return make(
+                ErrorKind::check_failed,
+                fmt::format("{} crashed: {}", emulator.name, words.empty() ? "it said nothing" : words),
+                "that is the emulator's fault, not the emulated host's; " + whole_log);
         return Error{ErrorKind::host_lacks, command_of(request),
-                     result.emulator_text.empty()
-                         ? "QEMU ended with an error and no word"
-                         : "QEMU ended with: " + printable(trimmed(result.emulator_text)),
-                     "if memory is short, use a smaller --memory"};
+                     words.empty() ? fmt::format("{} ended with an error and no word", emulator.name)
+                                   : fmt::format("{} ended with: {}", emulator.name, words),
+                     fmt::format("if memory is short, use a smaller --memory; if a part of {} is missing, "
+                                 "apt-get install {}",
+                                 emulator.name, emulator.packages)};
     case Ending::emulator_ended:
         return make(ErrorKind::check_failed,
                     result.panicked ? "the emulated host's kernel panicked"
@@ -73,13 +70,16 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
                     whole_log);
     case Ending::not_up:
         return make(ErrorKind::deadline,
-                    fmt::format("nothing was heard from inside for {:g} s", seconds(request.boot_patience)),
+                    fmt::format("nothing was heard from inside for {:g} s",
+                                seconds(request.boot_patience.value_or(emulator.boot_patience))),
                     "use a kernel with CONFIG_SERIAL_8250=y and CONFIG_BLK_DEV_INITRD=y; " + whole_log);
     case Ending::host_died:
-        return make(ErrorKind::check_failed,
-                    fmt::format("the emulated host died: no sign of life for {:g} s while QEMU ran on",
-                                seconds(request.silence)),
-                    "that is the emulated kernel's or QEMU's hang, not the command's; " + whole_log);
+        return make(
+            ErrorKind::check_failed,
+            fmt::format("the emulated host died: no sign of life for {:g} s while {} ran on",
+                        seconds(request.silence.value_or(emulator.silence)), emulator.name),
+            fmt::format("that is the emulated kernel's or {}'s hang, not the command's; ", emulator.name) +
+                whole_log);
     case Ending::deadline:
         return make(ErrorKind::deadline,
                     fmt::format("not done within {:g} s, though the emulated host was alive",

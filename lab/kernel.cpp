@@ -24,7 +24,6 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t max_module_bytes = 256 * MiB;
 constexpr std::uint64_t max_vmlinux_bytes = 1024 * MiB;
-constexpr const char* vendor_module = "kvm_amd";
 
 std::span<const std::byte> bytes_of(const std::string& text) {
     return std::as_bytes(std::span{text.data(), text.size()});
@@ -79,24 +78,26 @@ Result<ModuleTree> read_tree(const fs::path& named, const std::string& release) 
     return tree;
 }
 
-Result<Module> read_module(const ModuleTree& tree, const std::string& name) {
+Result<Module> read_module(const ModuleTree& tree, const std::string& name, const Emulator& emulator) {
     const auto found = tree.files.find(name);
     if (found == tree.files.end())
         return fail(ErrorKind::host_lacks, fmt::format("find the kernel module {}", name),
                     fmt::format("neither a file nor built in, under {}", tree.root.string()),
-                    name == vendor_module ? "use a kernel with CONFIG_KVM_AMD=m or =y"
-                                          : "give the folder that modules_install wrote");
+                    name == emulator.vendor_module
+                        ? fmt::format("use a kernel with {}=m or =y", emulator.vendor_option)
+                        : "give the folder that modules_install wrote");
     auto bytes = read_decompressed(found->second, max_module_bytes);
     if (!bytes)
         return tl::unexpected{bytes.error()};
     return Module{name, found->second, std::move(*bytes)};
 }
 
-Result<std::vector<Module>> modules_for_kvm(const ModuleTree& tree, const std::string& release) {
+Result<std::vector<Module>> modules_for_kvm(const ModuleTree& tree, const std::string& release,
+                                            const Emulator& emulator) {
     std::map<std::string, Module> read;
-    const auto order =
-        load_order({vendor_module}, tree.built_in, [&](const std::string& name) -> Result<ModuleInfo> {
-            auto module = read_module(tree, name);
+    const auto order = load_order(
+        {emulator.vendor_module}, tree.built_in, [&](const std::string& name) -> Result<ModuleInfo> {
+            auto module = read_module(tree, name, emulator);
             if (!module)
                 return tl::unexpected{module.error()};
             auto info = read_module_info(bytes_of(module->bytes));
@@ -140,7 +141,7 @@ std::string system_name() {
 
 } // namespace
 
-Result<Kernel> read_kernel(const KernelFiles& files) {
+Result<Kernel> read_kernel(const KernelFiles& files, Silicon silicon) {
     auto release = release_of(files.image);
     if (!release)
         return tl::unexpected{release.error()};
@@ -150,7 +151,7 @@ Result<Kernel> read_kernel(const KernelFiles& files) {
     const auto tree = read_tree(*files.modules, kernel.release);
     if (!tree)
         return tl::unexpected{tree.error()};
-    auto modules = modules_for_kvm(*tree, kernel.release);
+    auto modules = modules_for_kvm(*tree, kernel.release, emulator_of(silicon));
     if (!modules)
         return tl::unexpected{modules.error()};
     kernel.modules = std::move(*modules);
@@ -169,7 +170,7 @@ Result<fs::path> bootable_image(const Cache& cache, const fs::path& image) {
         });
         std::ofstream out{target, std::ios::binary};
         // An empty file stands for an image that has to start by itself.
-        if (elf && has_pvh_entry(bytes_of(*elf)))
+        if (elf && pvh_entry(bytes_of(*elf)))
             out << *elf;
         if (!out.flush())
             return fail(ErrorKind::host_lacks, "write " + target.string(),
@@ -182,10 +183,11 @@ Result<fs::path> bootable_image(const Cache& cache, const fs::path& image) {
     return vmlinux;
 }
 
-Result<Kernel> find_kernel(const Cache& cache, const std::function<void(const std::string&)>& progress,
+Result<Kernel> find_kernel(const Cache& cache, Silicon silicon,
+                           const std::function<void(const std::string&)>& progress,
                            supervise::Supervisor& supervisor) {
     for (const auto& image : images_in("/boot"))
-        if (auto kernel = read_kernel({.image = image, .modules = "/"}))
+        if (auto kernel = read_kernel({.image = image, .modules = "/"}, silicon))
             return kernel;
     const auto folder = cache.get_folder("kernel", system_name(), [&](const fs::path& target) -> Status {
         progress("fetching the distribution's kernel, once");
@@ -199,7 +201,7 @@ Result<Kernel> find_kernel(const Cache& cache, const std::function<void(const st
     });
     if (!folder)
         return tl::unexpected{folder.error()};
-    return read_kernel({.image = images_in(*folder / "boot").at(0), .modules = *folder});
+    return read_kernel({.image = images_in(*folder / "boot").at(0), .modules = *folder}, silicon);
 }
 
 } // namespace nestbed::lab

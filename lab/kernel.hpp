@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "lab/cache.hpp"
+#include "lab/silicon.hpp"
 
 namespace nestbed::lab {
 
@@ -33,12 +34,12 @@ struct Kernel {
 
 // `files.modules` is /lib/modules/RELEASE, a folder with lib/modules/RELEASE in it, or a kernel's build tree.
 // Errors: bad_input where the image is none or the modules are of another kernel; host_lacks where it has no
-// kvm-amd.
-[[nodiscard]] Result<Kernel> read_kernel(const KernelFiles& files);
+// kvm-amd or kvm-intel, as the silicon wants.
+[[nodiscard]] Result<Kernel> read_kernel(const KernelFiles& files, Silicon silicon);
 
 // Without the user naming one: the newest that is installed and can be read, else the distribution's, which
 // is fetched into the cache once. `progress` hears of the download. Errors: host_lacks, cancelled.
-[[nodiscard]] Result<Kernel> find_kernel(const Cache& cache,
+[[nodiscard]] Result<Kernel> find_kernel(const Cache& cache, Silicon silicon,
                                          const std::function<void(const std::string&)>& progress,
                                          supervise::Supervisor& supervisor);
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -19,8 +21,8 @@ inline constexpr std::size_t kernel_header_bytes = 64 * 1024; // all that kernel
 // protocol before 2.08, or a length past the end).
 [[nodiscard]] Result<std::span<const std::byte>> compressed_vmlinux(std::span<const std::byte> image);
 
-// Whether an emulator can start this vmlinux at once, without BIOS calls and decompression: it has the Xen
-// note PHYS32_ENTRY (CONFIG_PVH; xen/include/public/elfnote.h).
-[[nodiscard]] bool has_pvh_entry(std::span<const std::byte> vmlinux);
+// The address at which an emulator can start this vmlinux at once, without BIOS calls and decompression: that
+// in the Xen note PHYS32_ENTRY (CONFIG_PVH; xen/include/public/elfnote.h). Nothing where there is none.
+[[nodiscard]] std::optional<std::uint64_t> pvh_entry(std::span<const std::byte> vmlinux);
 
 } // namespace nestbed::lab

@@ -1,6 +1,9 @@
 #include "lab/lab.hpp"
 
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -8,6 +11,7 @@
 #include <unistd.h>
 
 #include "lab/attempt.hpp"
+#include "lab/bochs.hpp"
 #include "lab/cache.hpp"
 #include "lab/ending.hpp"
 #include "lab/initramfs.hpp"
@@ -23,28 +27,26 @@ namespace {
 namespace fs = std::filesystem;
 using supervise::Clock;
 
-constexpr const char* emulator = "qemu-system-x86_64";
-
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 // All that is settled before the emulator starts.
 struct Prepared {
-    fs::path qemu;
+    Command emulator;
     Kernel kernel;
-    fs::path bootable; // of the kernel
     std::vector<fs::path> roots;
-    std::string command_line;
 };
 
-Result<fs::path> find_qemu(const LabRequest& request) {
-    if (!request.qemu.empty())
-        return request.qemu;
-    if (const auto found = find_program(emulator))
+Result<fs::path> find_emulator(const LabRequest& request) {
+    if (!request.emulator.empty())
+        return request.emulator;
+    const auto& emulator = emulator_of(request.shape.silicon);
+    if (const auto found = find_program(emulator.program))
         return *found;
-    return fail(ErrorKind::host_lacks, "emulate a machine", fmt::format("there is no {} in PATH", emulator),
-                "apt-get install qemu-system-x86");
+    return fail(ErrorKind::host_lacks, "emulate a machine",
+                fmt::format("there is no {} in PATH", emulator.program),
+                fmt::format("apt-get install {}", emulator.packages));
 }
 
 // The program asks for little; what is not named here is not the same inside anyway.
@@ -62,12 +64,13 @@ std::map<std::string, std::string> environment_inside() {
 }
 
 std::string kernel_command_line(const LabRequest& request) {
-    // "panic=-1" resets at once, which ends QEMU. The TSC is steady in emulation, and reading another clock
-    // is slow, as are the self-tests of ciphers. To make and end a machine is to wait for grace periods of
-    // RCU: a third of a short test's time.
-    auto text = fmt::format("console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable "
-                            "rcupdate.rcu_expedited=1 cryptomgr.notests=1 kvm_amd.nested=1 rdinit={} {}=1",
-                            program_path, init_variable);
+    // "panic=-1" resets at once, which ends the emulator. The TSC is steady in emulation, and reading another
+    // clock is slow, as are the self-tests of ciphers. To make and end a machine is to wait for grace periods
+    // of RCU: a third of a short test's time.
+    auto text =
+        fmt::format("console=ttyS0,115200 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable "
+                    "rcupdate.rcu_expedited=1 cryptomgr.notests=1 {} rdinit={} {}=1",
+                    emulator_of(request.shape.silicon).kernel_words, program_path, init_variable);
     // The kernel gives what it does not know to the first process, as its environment.
     if (const char* const path = std::getenv("LD_LIBRARY_PATH"); path != nullptr && *path != '\0')
         text += fmt::format(" LD_LIBRARY_PATH={}", path);
@@ -95,7 +98,8 @@ fs::path running_program() {
 Result<Parts> find_parts(const LabRequest& request, const Cache& cache,
                          const std::function<void(const std::string&)>& progress,
                          supervise::Supervisor& supervisor) {
-    auto kernel = request.kernel ? read_kernel(*request.kernel) : find_kernel(cache, progress, supervisor);
+    auto kernel = request.kernel ? read_kernel(*request.kernel, request.shape.silicon)
+                                 : find_kernel(cache, request.shape.silicon, progress, supervisor);
     if (!kernel)
         return tl::unexpected{kernel.error()};
     auto bootable = bootable_image(cache, kernel->image);
@@ -116,12 +120,70 @@ Result<Cache> cache_of(const LabRequest& request) {
     return request.cache.empty() ? Cache::open_default() : Cache::open(request.cache);
 }
 
-// Writes the initramfs to `target`.
-Result<Prepared> prepare(const LabRequest& request, const fs::path& target, const fs::path& workplace,
-                         const Cache& cache, const LabObserver& observer, supervise::Supervisor& supervisor) {
-    auto qemu = find_qemu(request);
-    if (!qemu)
-        return tl::unexpected{qemu.error()};
+Status write_file(const fs::path& target, std::string_view bytes) {
+    std::ofstream file{target, std::ios::binary};
+    file << bytes;
+    file.close();
+    if (!file)
+        return fail(ErrorKind::host_lacks, "write " + target.string(),
+                    "it cannot be written; is the disk full?", "name another place with XDG_CACHE_HOME");
+    return {};
+}
+
+// QEMU loads kernel and initramfs by itself.
+Result<Command> prepare_qemu(const LabRequest& request, const fs::path& qemu, const fs::path& kernel,
+                             const std::vector<fs::path>& initramfs, const fs::path& workplace) {
+    const auto joined = workplace / "initramfs.cpio";
+    if (auto written = join_parts(joined, initramfs); !written)
+        return tl::unexpected{written.error()};
+    return Command{.arguments = qemu_command(qemu, request.shape,
+                                             {.kernel = kernel,
+                                              .initramfs = joined,
+                                              .command_line = kernel_command_line(request),
+                                              .console_fd = console_descriptor,
+                                              .frames_fd = frames_descriptor}),
+                   .folder = {},
+                   .environment = {},
+                   .descriptors = {}};
+}
+
+Result<Command> prepare_bochs(const LabRequest& request, const fs::path& bochs, const fs::path& kernel,
+                              const std::vector<fs::path>& initramfs, const fs::path& workplace) {
+    std::uint64_t bytes = 0;
+    std::error_code error;
+    for (const auto& part : initramfs)
+        bytes += fs::file_size(part, error);
+    std::ifstream file{kernel, std::ios::binary};
+    const std::string vmlinux{std::istreambuf_iterator<char>{file}, {}};
+    const auto memory = bochs_memory(std::as_bytes(std::span{vmlinux.data(), vmlinux.size()}), bytes,
+                                     request.shape.memory_bytes, kernel_command_line(request));
+    if (!memory)
+        return tl::unexpected{memory.error()};
+    const auto head = workplace / "head.bin";
+    const auto rom = bochs_rom();
+    const auto config = bochs_config(request.shape, console_descriptor, frames_descriptor);
+    for (const auto& [path, content] : {std::pair<fs::path, std::string_view>{head, *memory},
+                                        {workplace / bochs_rom_file, rom},
+                                        {workplace / bochs_config_file, config},
+                                        {workplace / bochs_debugger_file, "continue\n"}})
+        if (auto written = write_file(path, content); !written)
+            return tl::unexpected{written.error()};
+    std::vector<fs::path> parts{head};
+    parts.insert(parts.end(), initramfs.begin(), initramfs.end());
+    if (auto written = join_parts(workplace / bochs_memory_file, parts); !written)
+        return tl::unexpected{written.error()};
+    // Its screen is a terminal that it makes by itself, and which is to be of a kind that it knows.
+    return Command{.arguments = bochs_command(fs::absolute(bochs, error)),
+                   .folder = workplace.string(),
+                   .environment = {{"TERM", "vt100"}},
+                   .descriptors = {}};
+}
+
+Result<Prepared> prepare(const LabRequest& request, const fs::path& workplace, const Cache& cache,
+                         const LabObserver& observer, supervise::Supervisor& supervisor) {
+    const auto emulator = find_emulator(request);
+    if (!emulator)
+        return tl::unexpected{emulator.error()};
     auto parts = find_parts(request, cache, observer.progress, supervisor);
     if (!parts)
         return tl::unexpected{parts.error()};
@@ -145,13 +207,13 @@ Result<Prepared> prepare(const LabRequest& request, const fs::path& target, cons
     const auto run_image = workplace / "run.cpio";
     if (auto written = write_run_part(run_image, job, inputs); !written)
         return tl::unexpected{written.error()};
-    if (auto joined = join_parts(target, {parts->program_image, parts->modules_image, run_image}); !joined)
-        return tl::unexpected{joined.error()};
-    return Prepared{.qemu = std::move(*qemu),
-                    .kernel = std::move(parts->kernel),
-                    .bootable = std::move(parts->bootable),
-                    .roots = std::move(roots),
-                    .command_line = kernel_command_line(request)};
+    const auto prepare_emulator = request.shape.silicon == Silicon::intel ? prepare_bochs : prepare_qemu;
+    auto command = prepare_emulator(request, *emulator, parts->bootable,
+                                    {parts->program_image, parts->modules_image, run_image}, workplace);
+    if (!command)
+        return tl::unexpected{command.error()};
+    return Prepared{
+        .emulator = std::move(*command), .kernel = std::move(parts->kernel), .roots = std::move(roots)};
 }
 
 class Run {
@@ -159,23 +221,16 @@ public:
     Run(const LabRequest& request, const LabObserver& observer, const Prepared& prepared, fs::path workplace)
         : _request{request}, _observer{observer}, _prepared{prepared}, _workplace{std::move(workplace)} {}
 
-    Result<AttemptResult> start(const fs::path& initramfs, supervise::Deadline deadline,
-                                supervise::Supervisor& supervisor) {
+    Result<AttemptResult> start(supervise::Deadline deadline, supervise::Supervisor& supervisor) {
+        const auto& emulator = emulator_of(_request.shape.silicon);
         const auto started = Clock::now();
         _observer.progress("booting the emulated machine");
-        auto ended = attempt({.command =
-                                  [&](int console_fd, int frames_fd) {
-                                      return qemu_command(_prepared.qemu, _request.shape,
-                                                          {.kernel = _prepared.bootable,
-                                                           .initramfs = initramfs,
-                                                           .command_line = _prepared.command_line,
-                                                           .console_fd = console_fd,
-                                                           .frames_fd = frames_fd});
-                                  },
+        auto ended = attempt({.silicon = _request.shape.silicon,
+                              .command = _prepared.emulator,
                               .console_log = console_log(),
                               .deadline = deadline,
-                              .boot_patience = _request.boot_patience,
-                              .silence = _request.silence,
+                              .boot_patience = _request.boot_patience.value_or(emulator.boot_patience),
+                              .silence = _request.silence.value_or(emulator.silence),
                               .grace = _request.grace},
                              {.up = [&](const Hello&) { result.seconds_to_up = seconds_since(started); },
                               .output =
@@ -242,14 +297,13 @@ Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
     const auto workplace = TemporaryFolder::make(cache->folder());
     if (!workplace)
         return tl::unexpected{workplace.error()};
-    const auto initramfs = workplace->path() / "initramfs.cpio";
-    const auto prepared = prepare(request, initramfs, workplace->path(), *cache, observer, supervisor);
+    const auto prepared = prepare(request, workplace->path(), *cache, observer, supervisor);
     if (!prepared)
         return tl::unexpected{prepared.error()};
 
     for (unsigned attempts = 1;; ++attempts) {
         Run one{request, observer, *prepared, workplace->path()};
-        const auto ended = one.start(initramfs, deadline, supervisor);
+        const auto ended = one.start(deadline, supervisor);
         if (!ended)
             return tl::unexpected{ended.error()};
         // So that it can be read after the run's own folder is gone.

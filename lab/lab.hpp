@@ -1,4 +1,4 @@
-// A command of nestbed in an emulated AMD machine with nested virtualization, for hosts that have none.
+// A command of nestbed in an emulated machine with nested virtualization, for hosts that have none.
 #pragma once
 
 #include <chrono>
@@ -23,11 +23,12 @@ struct LabRequest {
     std::filesystem::path program;                                // a nestbed; empty: the running program
     std::filesystem::path working_directory;                      // absolute; empty: the current one
     std::filesystem::path cache;                                  // empty: the user's
-    std::filesystem::path qemu;                                   // empty: from PATH
+    std::filesystem::path emulator;                               // empty: from PATH
     std::string append;                                           // to the kernel's command line
     std::chrono::milliseconds timeout = std::chrono::minutes{30}; // of the command and the boot together
-    std::chrono::milliseconds boot_patience = std::chrono::minutes{2}; // to the first word from inside
-    std::chrono::milliseconds silence = std::chrono::seconds{30};      // between two heartbeats, one a second
+    // To the first word from inside, and between two heartbeats; without them what suits the emulator.
+    std::optional<std::chrono::milliseconds> boot_patience = {};
+    std::optional<std::chrono::milliseconds> silence = {};
     unsigned attempts = 2; // how often it may boot where the emulated host dies without a word
     std::chrono::milliseconds grace = std::chrono::seconds{10}; // to end in, after a signal or the timeout
 };
@@ -57,9 +58,9 @@ struct LabResult {
                                 supervise::Supervisor& supervisor);
 
 // Files that the arguments name go in, result files come back (see paths.hpp), both at the paths that they
-// have here. The machine has ended when this returns. Errors: bad_input, host_lacks (no QEMU, no kernel, a
-// kernel without KVM), check_failed (the emulated kernel panicked or died twice), deadline, cancelled. Where
-// the machine ran, `found` ends with the kernel's last lines.
+// have here. The machine has ended when this returns. Errors: bad_input, host_lacks (no emulator, no kernel,
+// a kernel without KVM), check_failed (the emulated kernel panicked or died twice), deadline, cancelled.
+// Where the machine ran, `found` ends with the kernel's last lines.
 [[nodiscard]] Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
                                     supervise::Supervisor& supervisor);
 

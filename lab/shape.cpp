@@ -45,9 +45,9 @@ bool are_flags(std::string_view text) {
 
 } // namespace
 
-Shape default_shape(const std::vector<std::string>& arguments) {
-    Shape shape;
-    if (!arguments.empty() && arguments.front() == "conform")
+Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon) {
+    Shape shape{.silicon = silicon};
+    if (silicon == Silicon::intel || (!arguments.empty() && arguments.front() == "conform"))
         shape.cpus = shape.nodes = 1;
     return shape;
 }
@@ -56,6 +56,14 @@ Status check_shape(const Shape& shape) {
     const auto refuse = [](std::string asked, std::string found, std::string remedy) {
         return fail(ErrorKind::bad_input, std::move(asked), std::move(found), std::move(remedy));
     };
+    const bool intel = shape.silicon == Silicon::intel;
+    if (intel && (shape.cpus != 1 || shape.nodes != 1))
+        return refuse(fmt::format("emulate {} Intel CPUs on {} nodes", shape.cpus, shape.nodes),
+                      "Bochs loses interrupts between CPUs, and has no nodes",
+                      "use --cpus 1 --nodes 1, or --silicon amd");
+    if (intel && !shape.cpu_flags.empty())
+        return refuse(fmt::format("emulate an Intel CPU with {}", printable(shape.cpu_flags)),
+                      "its features are those of Bochs' model", "leave out --cpu-flags");
     if (shape.nodes < 1 || shape.nodes > max_nodes)
         return refuse(fmt::format("emulate {} nodes", shape.nodes), "not possible",
                       fmt::format("use --nodes 1 to {}", max_nodes));
@@ -65,11 +73,12 @@ Status check_shape(const Shape& shape) {
                                             : "a node would have none",
                       fmt::format("use --cpus {} to {}", shape.nodes, max_cpus));
     const auto least = std::max(least_memory, shape.nodes * least_node_memory);
-    if (shape.memory_bytes < least || shape.memory_bytes > most_memory || shape.memory_bytes % MiB != 0)
+    const auto most = intel ? max_intel_memory : most_memory;
+    if (shape.memory_bytes < least || shape.memory_bytes > most || shape.memory_bytes % MiB != 0)
         return refuse(fmt::format("emulate {} of memory", format_size(shape.memory_bytes)),
                       shape.memory_bytes % MiB != 0 ? "no whole number of MiB"
                                                     : "out of the range that is provided for",
-                      fmt::format("use --memory {}M to {}G", least / MiB, most_memory / GiB));
+                      fmt::format("use --memory {}M to {}G", least / MiB, most / GiB));
     if (!are_flags(shape.cpu_flags))
         return refuse(fmt::format("emulate a CPU with {}", printable(shape.cpu_flags)),
                       "no list of flags, each after + or -", "use --cpu-flags +vgif,-npt for one");

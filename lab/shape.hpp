@@ -1,4 +1,4 @@
-// The emulated machine as a value, and QEMU's command line for it.
+// The emulated machine as a value, and QEMU's command line for an AMD one.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,20 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "lab/silicon.hpp"
 
 namespace nestbed::lab {
 
 inline constexpr std::uint32_t max_cpus = 255; // TCG's machines have no x2APIC everywhere
 inline constexpr std::uint32_t max_nodes = 8;
+// Between several CPUs Bochs loses interrupts, and it has no nodes. From 3 GiB on there are devices.
+inline constexpr std::uint64_t max_intel_memory = 3 * GiB;
 
 // Two nodes, because placement is what is under test, with one CPU each, because more emulated CPUs than the
 // host has to run them make the emulated kernel stall. 2 GiB hold the initramfs twice (packed and unpacked,
 // about 100 MiB), and a guest of 1024 vCPUs; the host gives only what is touched.
 struct Shape {
+    Silicon silicon = Silicon::amd;
     std::uint32_t cpus = 2;
     std::uint32_t nodes = 2;
     std::uint64_t memory_bytes = 2 * GiB;
@@ -26,11 +30,11 @@ struct Shape {
 
 // What suits a command whose arguments these are: conformance tests get one CPU, since two threads of TCG
 // that take exits at once lose each other's interrupts now and then, and the emulated kernel with them
-// (QEMU 7.2).
-[[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments);
+// (QEMU 7.2). So does Intel silicon, of which there is not more.
+[[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon = Silicon::amd);
 
-// Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than QEMU takes, or the
-// flags are not of that form.
+// Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than the emulator takes,
+// or the flags are not of that form.
 [[nodiscard]] Status check_shape(const Shape& shape);
 
 // What the emulated machine boots. The descriptors are numbers in QEMU, of sockets.

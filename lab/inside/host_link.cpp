@@ -11,7 +11,9 @@
 
 namespace nestbed::lab {
 
-Result<HostLink> HostLink::open(const char* device) {
+namespace {
+
+Result<Fd> open_line(const char* device) {
     Fd fd{::open(device, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)};
     termios settings{};
     if (!fd || ::tcgetattr(fd.get(), &settings) != 0)
@@ -22,21 +24,33 @@ Result<HostLink> HostLink::open(const char* device) {
     ::cfsetspeed(&settings, B115200);
     if (::tcsetattr(fd.get(), TCSANOW, &settings) != 0)
         return fail_errno(ErrorKind::host_lacks, std::string{"set up the serial line "} + device);
-    return HostLink{std::move(fd)};
+    return fd;
+}
+
+} // namespace
+
+Result<HostLink> HostLink::open(const char* to_host, const char* from_host) {
+    auto out = open_line(to_host);
+    if (!out)
+        return tl::unexpected{out.error()};
+    auto in = open_line(from_host);
+    if (!in)
+        return tl::unexpected{in.error()};
+    return HostLink{std::move(*out), std::move(*in)};
 }
 
 void HostLink::send(const Message& message) {
     const auto bytes = _sender.encode(message);
     std::string_view rest = bytes;
     while (!rest.empty()) {
-        const auto written = ::write(_fd.get(), rest.data(), rest.size());
+        const auto written = ::write(_to_host.get(), rest.data(), rest.size());
         if (written >= 0) {
             rest.remove_prefix(static_cast<std::size_t>(written));
             continue;
         }
         if (errno != EAGAIN && errno != EINTR)
             return; // nobody is left to be told
-        pollfd writable{_fd.get(), POLLOUT, 0};
+        pollfd writable{_to_host.get(), POLLOUT, 0};
         ::poll(&writable, 1, 1000);
     }
 }
@@ -44,15 +58,15 @@ void HostLink::send(const Message& message) {
 bool HostLink::take_interrupt() {
     std::array<char, 4096> block{};
     bool asked = false;
-    for (auto got = ::read(_fd.get(), block.data(), block.size()); got > 0;
-         got = ::read(_fd.get(), block.data(), block.size()))
+    for (auto got = ::read(_from_host.get(), block.data(), block.size()); got > 0;
+         got = ::read(_from_host.get(), block.data(), block.size()))
         for (const auto& frame : _reader.take({block.data(), static_cast<std::size_t>(got)}))
             asked = asked || frame.type == FrameType::interrupt;
     return asked;
 }
 
 void HostLink::drain() {
-    ::tcdrain(_fd.get());
+    ::tcdrain(_to_host.get());
 }
 
 } // namespace nestbed::lab

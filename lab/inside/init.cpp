@@ -39,6 +39,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* console_device = "/dev/ttyS0";
 constexpr const char* frames_device = "/dev/ttyS1";
 constexpr const char* vendor_parameters = "nested=1";
 
@@ -68,7 +69,7 @@ Result<Job> read_job() {
 
 Status load_module(const std::string& path) {
     const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    const auto* const parameters = module_name(path) == "kvm_amd" ? vendor_parameters : "";
+    const auto* const parameters = module_name(path).starts_with("kvm_") ? vendor_parameters : "";
     if (file && ::syscall(SYS_finit_module, file.get(), parameters, 0) == 0)
         return {};
     if (errno == EEXIST) // built in
@@ -258,9 +259,11 @@ Result<int> run_job(HostLink& host, const Job& job) {
         if (auto loaded = load_module(module); !loaded)
             return tl::unexpected{loaded.error()};
     if (::access("/dev/kvm", F_OK) != 0)
-        return fail(ErrorKind::host_lacks, "find /dev/kvm in the emulated machine",
-                    "its kernel has not made it, so KVM for AMD is neither built in nor among the modules",
-                    "give the kernel's modules with --modules, or a kernel with CONFIG_KVM_AMD=y");
+        return fail(
+            ErrorKind::host_lacks, "find /dev/kvm in the emulated machine",
+            "its kernel has not made it, so KVM for its processor is neither built in nor among the modules",
+            "give the kernel's modules with --modules, or a kernel with CONFIG_KVM_AMD=y "
+            "(CONFIG_KVM_INTEL=y for Intel silicon)");
     std::error_code error;
     fs::create_directories(job.working_directory, error);
     const auto before = look_at(job.result_roots);
@@ -274,7 +277,7 @@ Result<int> run_job(HostLink& host, const Job& job) {
 
 [[noreturn]] void turn_off() {
     ::sync();
-    ::reboot(RB_POWER_OFF);
+    ::reboot(RB_AUTOBOOT); // ends every emulator; to turn off takes ACPI
     while (true)
         ::pause();
 }
@@ -287,7 +290,7 @@ bool is_init() {
 
 void run_as_init() {
     const auto mounted = mount_all();
-    auto host = HostLink::open(frames_device);
+    auto host = HostLink::open(frames_device, console_device);
     if (!host) {
         std::fprintf(stderr, "nestbed: %s\n", host.error().message().c_str()); // on the console
         turn_off();

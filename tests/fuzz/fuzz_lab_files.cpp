@@ -4,6 +4,8 @@
 #include <span>
 #include <string_view>
 
+#include "base/units.hpp"
+#include "lab/bochs.hpp"
 #include "lab/distribution.hpp"
 #include "lab/job.hpp"
 #include "lab/kernel_image.hpp"
@@ -27,6 +29,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (const auto paths = parse_loaded_objects(text))
         for (const auto& path : *paths)
             require(path.is_absolute());
+    if (const auto memory = bochs_memory(bytes, 1, 64 * nestbed::MiB, "x"))
+        require(memory->size() < 64 * nestbed::MiB);
     for (const auto& name : parse_built_in(text))
         require(name.find('/') == std::string::npos);
     static_cast<void>(belongs_to_kernel(text));

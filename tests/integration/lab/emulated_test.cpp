@@ -1,4 +1,4 @@
-// `nestbed lab` with QEMU and the distribution's kernel.
+// `nestbed lab` with QEMU, once with Bochs, and the distribution's kernel.
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -23,18 +23,21 @@ using testing::HasSubstr;
 
 class Emulated : public test::InScratch {
 protected:
+    explicit Emulated(Silicon silicon = Silicon::amd) : _silicon{silicon} {}
+
     void SetUp() override {
         InScratch::SetUp();
         auto created = supervise::Supervisor::create();
         ASSERT_TRUE(created) << created.error().message();
         _supervisor = std::move(*created);
-        if (!find_program("qemu-system-x86_64"))
-            GTEST_SKIP() << "needs qemu-system-x86_64: apt-get install qemu-system-x86";
+        const auto& emulator = emulator_of(_silicon);
+        if (!find_program(emulator.program))
+            GTEST_SKIP() << "needs " << emulator.program << ": apt-get install " << emulator.packages;
         const auto cache = Cache::open_default();
         if (!cache)
             GTEST_SKIP() << cache.error().message();
         if (const auto kernel = find_kernel(
-                *cache, [](const std::string&) {}, *_supervisor);
+                *cache, _silicon, [](const std::string&) {}, *_supervisor);
             !kernel)
             GTEST_SKIP() << kernel.error().message();
     }
@@ -59,8 +62,25 @@ protected:
     }
 
 private:
+    Silicon _silicon;
     std::unique_ptr<supervise::Supervisor> _supervisor;
 };
+
+class EmulatedIntel : public Emulated {
+protected:
+    EmulatedIntel() : Emulated{Silicon::intel} {}
+};
+
+TEST_F(EmulatedIntel, CheckSeesAHostWithNestedVmx) {
+    const auto checked = nestbed({"lab", "--silicon", "intel", "--", "check", "--json"});
+    ASSERT_EQ(checked.exit_code, 0) << checked.err;
+    const auto json = nlohmann::json::parse(checked.out, nullptr, false);
+    ASSERT_TRUE(json.is_object()) << checked.out;
+    EXPECT_EQ(json["nested"], "VMX");
+    EXPECT_EQ(json["any_guest_runs"], true);
+    EXPECT_EQ(json["host"]["kvm_module"], "kvm_intel");
+    EXPECT_EQ(json["host"]["module_parameters"]["kvm_intel.nested"], "Y");
+}
 
 TEST_F(Emulated, CheckSeesAHostWithNestedSvmAndItsNodes) {
     const auto checked = nestbed({"lab", "--nodes", "2", "--cpus", "3", "--", "check", "--json"});
@@ -99,7 +119,7 @@ TEST_F(Emulated, AKernelWithoutItsModulesHasNoKvm) {
     const auto cache = Cache::open_default();
     auto supervisor = supervise::Supervisor::create();
     const auto kernel = find_kernel(
-        *cache, [](const std::string&) {}, **supervisor);
+        *cache, Silicon::amd, [](const std::string&) {}, **supervisor);
     ASSERT_TRUE(kernel);
     const auto checked = nestbed({"lab", "--kernel", kernel->image.string(), "--", "check"});
     EXPECT_EQ(checked.exit_code, 3);

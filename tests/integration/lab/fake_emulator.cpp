@@ -1,13 +1,16 @@
-// Stands in for QEMU: takes its command line, and speaks on the two lines as an emulated machine would in the
-// situation that the kernel's command line names.
+// Stands in for QEMU and for Bochs: takes their command lines, and speaks on the two lines as an emulated
+// machine would in the situation that the kernel's command line names.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <string_view>
 
 #include <unistd.h>
 
+#include "lab/bochs.hpp"
 #include "lab/message.hpp"
 
 namespace {
@@ -36,13 +39,21 @@ void say(int fd, std::string_view text) {
 void wait_for_interrupt() {
     FrameReader reader;
     char byte = 0;
-    while (::read(frames, &byte, 1) == 1)
+    while (::read(console, &byte, 1) == 1)
         for (const auto& frame : reader.take({&byte, 1}))
             if (frame.type == FrameType::interrupt)
                 return;
 }
 
-int play(std::string_view situation, const std::string& marker) {
+// As they end when the machine is reset.
+int end_machine(bool bochs) {
+    if (!bochs)
+        return 0;
+    std::fputs("fake: shutdown requested\n", stderr);
+    return 1;
+}
+
+int play(std::string_view situation, const std::string& marker, bool bochs) {
     Sender sender;
     const auto ends_well = [&](int code) {
         say(frames, sender.encode(Exited{code}));
@@ -58,7 +69,7 @@ int play(std::string_view situation, const std::string& marker) {
         ::pause();
     if (situation == "panics") {
         say(console, "[    0.1] Kernel panic - not syncing: nothing works\r\n");
-        return 0;
+        return end_machine(bochs);
     }
     say(frames, "some stray text\n");
     say(frames, sender.encode(Hello{"1.0-fake"}));
@@ -76,7 +87,7 @@ int play(std::string_view situation, const std::string& marker) {
     if (situation == "hangs")
         beat_for_ever(sender);
     if (situation == "resets")
-        return 0;
+        return end_machine(bochs);
     if (situation == "heeds") {
         wait_for_interrupt();
         say(frames, sender.encode(ResultFile{marker + ".results/run.json", "partial"}));
@@ -97,11 +108,20 @@ int play(std::string_view situation, const std::string& marker) {
 
 // The situation is the word after "fake=", what follows the ":" a path of the test's.
 int main(int argc, char** argv) {
+    std::string memory;
     std::string_view words;
+    bool bochs = false;
     for (int i = 1; i + 1 < argc; ++i)
         if (std::string_view{argv[i]} == "-append")
             words = argv[i + 1];
+        else if (std::string_view{argv[i]} == "-rc") { // in its folder, and told by no argument
+            bochs = true;
+            std::ifstream file{bochs_memory_file, std::ios::binary};
+            memory.assign(std::istreambuf_iterator<char>{file}, {});
+            words = memory;
+            words = words.substr(0, words.find('\0', words.find("fake=")));
+        }
     words.remove_prefix(std::min(words.find("fake=") + 5, words.size()));
     const auto colon = words.find(':');
-    return play(words.substr(0, colon), std::string{words.substr(colon + 1)});
+    return play(words.substr(0, colon), std::string{words.substr(colon + 1)}, bochs);
 }

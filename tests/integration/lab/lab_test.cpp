@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include "base/units.hpp"
 #include "tests/unit/lab/kernel_files.hpp"
 #include "tests/unit/lab/scratch.hpp"
 
@@ -38,7 +39,7 @@ protected:
                    .program = NESTBED_PROGRAM,
                    .working_directory = folder(),
                    .cache = folder() / "cache",
-                   .qemu = NESTBED_FAKE_EMULATOR,
+                   .emulator = NESTBED_FAKE_EMULATOR,
                    .append = {},
                    .timeout = 60s,
                    .boot_patience = 30s,
@@ -209,10 +210,59 @@ TEST_F(Lab, ASignalEndsWhatDoesNotHeedIt) {
     EXPECT_EQ(ran.error().kind, ErrorKind::cancelled);
 }
 
+// The same through Bochs' lines, a terminal and a pipe.
+class IntelLab : public Lab {
+protected:
+    void SetUp() override {
+        Lab::SetUp();
+        const auto vmlinux = test::vmlinux_to_boot(16 * MiB, "kernel", 16 * MiB);
+        request.shape = default_shape(request.arguments, Silicon::intel);
+        request.kernel->image = write("vmlinuz", test::kernel_image_with("1.0-fake x", vmlinux + "size"));
+    }
+};
+
+TEST_F(IntelLab, BringsBackOutputFilesAndExitCode) {
+    const auto ran = play("works");
+    ASSERT_TRUE(ran) << ran.error().message();
+    EXPECT_EQ(ran->exit_code, 7);
+    EXPECT_EQ(out, "to stdout\n");
+    EXPECT_EQ(err, "to stderr\n");
+    EXPECT_EQ(read(result()), "whole");
+    EXPECT_TRUE(ran->mishaps.empty());
+}
+
+TEST_F(IntelLab, ADeadlineStillBringsWhatThereIs) {
+    request.timeout = 4s;
+    const auto ran = play("heeds");
+    ASSERT_FALSE(ran);
+    EXPECT_EQ(ran.error().kind, ErrorKind::deadline);
+    EXPECT_EQ(read(result()), "partial");
+}
+
+TEST_F(IntelLab, TellsTheMachinesEndFromTheEmulators) {
+    const auto panicked = play("panics");
+    ASSERT_FALSE(panicked);
+    EXPECT_THAT(panicked.error().message(), HasSubstr("kernel panicked"));
+    EXPECT_THAT(panicked.error().message(), HasSubstr("nothing works")) << "the kernel's last words";
+    EXPECT_THAT(play("resets").error().message(), HasSubstr("reset or turned off"));
+    const auto refused = play("refuses");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::host_lacks);
+    EXPECT_THAT(refused.error().message(), HasSubstr("Bochs ended with: fake: option not known"));
+}
+
+TEST_F(IntelLab, AKernelThatBochsCannotStartIsRefused) {
+    request.kernel->image = write("vmlinuz", test::kernel_image("1.0-fake x"));
+    const auto ran = play("works");
+    ASSERT_FALSE(ran);
+    EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
+    EXPECT_THAT(ran.error().message(), HasSubstr("CONFIG_PVH=y"));
+}
+
 TEST_F(Lab, WhatCannotStartIsSaid) {
-    request.qemu = folder() / "nothing";
+    request.emulator = folder() / "nothing";
     EXPECT_EQ(play("works").error().kind, ErrorKind::host_lacks);
-    request.qemu = write("no-program", "text");
+    request.emulator = write("no-program", "text");
     EXPECT_EQ(play("works").error().kind, ErrorKind::host_lacks);
     request.kernel = KernelFiles{.image = folder() / "no-program", .modules = {}};
     EXPECT_EQ(play("works").error().kind, ErrorKind::bad_input);

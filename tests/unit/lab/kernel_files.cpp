@@ -73,6 +73,26 @@ std::string vmlinux_with_note(const std::string& owner, std::uint32_t type) {
     return elf_with_section(".notes", notes + note + name + std::string(8, 'e'));
 }
 
+std::string vmlinux_to_boot(std::uint64_t address, const std::string& bytes, std::uint64_t entry) {
+    auto image = vmlinux_with_note("Xen", 18);
+    put(image, image.size() - sizeof entry, entry); // the note comes last
+    Elf64_Phdr load{};
+    load.p_type = PT_LOAD;
+    load.p_offset = image.size() + sizeof load;
+    load.p_paddr = address;
+    load.p_filesz = load.p_memsz = bytes.size();
+    Elf64_Ehdr header{};
+    std::memcpy(&header, image.data(), sizeof header);
+    header.e_type = ET_EXEC;
+    header.e_phoff = image.size();
+    header.e_phentsize = sizeof load;
+    header.e_phnum = 1;
+    put(image, 0, header);
+    image.resize(image.size() + sizeof load);
+    put(image, header.e_phoff, load);
+    return image + bytes;
+}
+
 std::string kernel_module(const std::string& depends, const std::string& release) {
     auto info = "license=GPL" + std::string{'\0'} + "depends=" + depends + '\0';
     if (!release.empty())

@@ -15,6 +15,10 @@ namespace nestbed::test {
 // A vmlinux with one note of this owner and type.
 [[nodiscard]] std::string vmlinux_with_note(const std::string& owner, std::uint32_t type);
 
+// A vmlinux with `bytes` to be loaded at `address`, and entered at `entry` by PVH.
+[[nodiscard]] std::string vmlinux_to_boot(std::uint64_t address, const std::string& bytes,
+                                          std::uint64_t entry);
+
 // An ELF object whose .modinfo has these two fields.
 [[nodiscard]] std::string kernel_module(const std::string& depends, const std::string& release);
 

@@ -70,11 +70,11 @@ TEST(CompressedVmlinux, IsWhereTheHeaderSays) {
 
 TEST(HasPvhEntry, LooksForXensNote) {
     const auto good = test::vmlinux_with_note("Xen", 18);
-    EXPECT_TRUE(has_pvh_entry(bytes_of(good)));
-    EXPECT_FALSE(has_pvh_entry(bytes_of(test::vmlinux_with_note("Xen", 17))));
-    EXPECT_FALSE(has_pvh_entry(bytes_of(test::vmlinux_with_note("Xem", 18))));
+    EXPECT_EQ(pvh_entry(bytes_of(good)), 0x6565656565656565);
+    EXPECT_FALSE(pvh_entry(bytes_of(test::vmlinux_with_note("Xen", 17))));
+    EXPECT_FALSE(pvh_entry(bytes_of(test::vmlinux_with_note("Xem", 18))));
     for (std::size_t bytes = 0; bytes < good.size() - 8; ++bytes)
-        EXPECT_FALSE(has_pvh_entry(bytes_of(good).first(bytes))) << bytes;
+        EXPECT_FALSE(pvh_entry(bytes_of(good).first(bytes))) << bytes;
 }
 
 } // namespace

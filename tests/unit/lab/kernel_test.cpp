@@ -25,7 +25,7 @@ protected:
         write("root/lib/modules/6.1.0/kernel/kvm.ko", kernel_module("", release));
     }
     [[nodiscard]] Result<Kernel> read_with(const char* modules) const {
-        return read_kernel({.image = _image, .modules = folder() / modules});
+        return read_kernel({.image = _image, .modules = folder() / modules}, Silicon::amd);
     }
     [[nodiscard]] const std::filesystem::path& image() const { return _image; }
 
@@ -66,8 +66,22 @@ TEST_F(KernelFilesTest, ModulesAreFoundInEachKindOfFolder) {
     }
 }
 
+TEST_F(KernelFilesTest, EachSiliconHasItsModule) {
+    install();
+    const KernelFiles files{.image = image(), .modules = folder() / "root"};
+    const auto lacking = read_kernel(files, Silicon::intel);
+    ASSERT_FALSE(lacking);
+    EXPECT_EQ(lacking.error().kind, ErrorKind::host_lacks);
+    EXPECT_NE(lacking.error().message().find("CONFIG_KVM_INTEL=m"), std::string::npos);
+    write("root/lib/modules/6.1.0/kernel/kvm-intel.ko", kernel_module("kvm", "6.1.0"));
+    const auto kernel = read_kernel(files, Silicon::intel);
+    ASSERT_TRUE(kernel) << kernel.error().message();
+    ASSERT_EQ(kernel->modules.size(), 2U);
+    EXPECT_EQ(kernel->modules[1].name, "kvm_intel");
+}
+
 TEST_F(KernelFilesTest, WithoutAFolderTheDriversAreBuiltIn) {
-    const auto kernel = read_kernel({.image = image(), .modules = {}});
+    const auto kernel = read_kernel({.image = image(), .modules = {}}, Silicon::amd);
     ASSERT_TRUE(kernel);
     EXPECT_TRUE(kernel->modules.empty());
 }
@@ -97,8 +111,10 @@ TEST_F(KernelFilesTest, AKernelWithoutKvmForAmdIsTheHostsLack) {
 
 TEST_F(KernelFilesTest, AMissingFolderOrImageIsBadInput) {
     EXPECT_EQ(read_with("nowhere").error().kind, ErrorKind::bad_input);
-    EXPECT_EQ(read_kernel({.image = "/nonexistent", .modules = {}}).error().kind, ErrorKind::bad_input);
-    EXPECT_EQ(read_kernel({.image = folder(), .modules = {}}).error().kind, ErrorKind::bad_input);
+    EXPECT_EQ(read_kernel({.image = "/nonexistent", .modules = {}}, Silicon::amd).error().kind,
+              ErrorKind::bad_input);
+    EXPECT_EQ(read_kernel({.image = folder(), .modules = {}}, Silicon::amd).error().kind,
+              ErrorKind::bad_input);
 }
 
 } // namespace

@@ -57,6 +57,14 @@ TEST(QemuCommand, AddsFlagsToTheCpu) {
     EXPECT_THAT(command({.cpu_flags = "+vgif,-npt"}), HasSubstr("+npt,check=off,+vgif,-npt -smp"));
 }
 
+TEST(DefaultShape, IntelSiliconHasOneCpu) {
+    EXPECT_EQ(default_shape({"check"}).cpus, 2U);
+    EXPECT_EQ(default_shape({"conform", "run"}).cpus, 1U);
+    const auto shape = default_shape({"check"}, Silicon::intel);
+    EXPECT_EQ(shape.silicon, Silicon::intel);
+    EXPECT_TRUE(check_shape(shape));
+}
+
 TEST(CheckShape, Table) {
     struct Case {
         Shape shape;
@@ -73,6 +81,11 @@ TEST(CheckShape, Table) {
              Case{{.cpus = 2, .nodes = 2, .memory_bytes = 511 * MiB}, false},
              Case{{.cpus = 2, .nodes = 2, .memory_bytes = GiB + 1}, false},
              Case{{.cpus = 2, .nodes = 2, .memory_bytes = 1025 * GiB}, false},
+             Case{{.silicon = Silicon::intel, .cpus = 1, .nodes = 1}, true},
+             Case{{.silicon = Silicon::intel, .cpus = 1, .nodes = 1, .memory_bytes = 4 * GiB}, false},
+             Case{{.silicon = Silicon::intel, .cpus = 2, .nodes = 1}, false},
+             Case{{.silicon = Silicon::intel}, false},
+             Case{{.silicon = Silicon::intel, .cpus = 1, .nodes = 1, .cpu_flags = "+vgif"}, false},
              Case{{.cpu_flags = "+vgif"}, true},
              Case{{.cpu_flags = "+vgif,-npt,+x2apic,-sse4.2"}, true},
              Case{{.cpu_flags = "vgif"}, false},

@@ -1,0 +1,63 @@
+#include "lab/silicon.hpp"
+
+#include <algorithm>
+
+namespace nestbed::lab {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Emulator qemu{.name = "QEMU",
+                        .program = "qemu-system-x86_64",
+                        .packages = "qemu-system-x86",
+                        .vendor_module = "kvm_amd",
+                        .vendor_option = "CONFIG_KVM_AMD",
+                        .kernel_words = "kvm_amd.nested=1",
+                        .boot_patience = 2min,
+                        .silence = 30s};
+
+// An interpreter without translation: what takes QEMU a second takes it ten and more. Its line has no limit
+// but the baud rate, which is 9600 where none is named.
+constexpr Emulator bochs{.name = "Bochs",
+                         .program = "bochs",
+                         .packages = "bochs-term bochs", // the first keeps apt from the graphical one
+                         .vendor_module = "kvm_intel",
+                         .vendor_option = "CONFIG_KVM_INTEL",
+                         .kernel_words = "kvm_intel.nested=1",
+                         .boot_patience = 6min,
+                         .silence = 3min};
+
+} // namespace
+
+const Emulator& emulator_of(Silicon silicon) {
+    return silicon == Silicon::intel ? bochs : qemu;
+}
+
+std::optional<Silicon> parse_silicon(std::string_view name) {
+    if (name == "amd")
+        return Silicon::amd;
+    if (name == "intel")
+        return Silicon::intel;
+    return std::nullopt;
+}
+
+bool is_machines_end(Silicon silicon, int exit_code, std::string_view text) {
+    if (silicon == Silicon::amd)
+        return exit_code == 0;
+    // Bochs exits with 1 whatever happened.
+    return text.find("shutdown requested") != std::string_view::npos ||
+           text.find("exception with no resolution") != std::string_view::npos;
+}
+
+std::string last_words(Silicon silicon, std::string_view text) {
+    constexpr std::string_view marker = "exiting with the following message:\n";
+    const auto at = text.rfind(marker);
+    if (silicon == Silicon::intel && at != std::string_view::npos) {
+        text.remove_prefix(at + marker.size());
+        text = text.substr(0, text.find('\n'));
+    }
+    return std::string{text.substr(0, text.find_last_not_of(" \n") + 1)};
+}
+
+} // namespace nestbed::lab

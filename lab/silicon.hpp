@@ -1,0 +1,37 @@
+// What differs between the emulated machines of two vendors, in one place.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace nestbed::lab {
+
+enum class Silicon { amd, intel };
+
+// The program that emulates it, and what is to be known of what it emulates.
+struct Emulator {
+    const char* name;    // for people
+    const char* program; // in PATH
+    const char* packages;
+    const char* vendor_module; // of KVM
+    const char* vendor_option; // of the kernel's configuration
+    const char* kernel_words;  // for the kernel's command line
+    std::chrono::milliseconds boot_patience;
+    std::chrono::milliseconds silence; // longest between two heartbeats, one an emulated second
+};
+
+[[nodiscard]] const Emulator& emulator_of(Silicon silicon);
+
+// Of "amd", "intel".
+[[nodiscard]] std::optional<Silicon> parse_silicon(std::string_view name);
+
+// Whether an emulator that has ended did so because the emulated machine was reset or turned off, and not
+// through a failure of its own. `text` is what it wrote to stdout and stderr, or the end of it.
+[[nodiscard]] bool is_machines_end(Silicon silicon, int exit_code, std::string_view text);
+
+// What it said of its end, without the banners and prompts before it.
+[[nodiscard]] std::string last_words(Silicon silicon, std::string_view text);
+
+} // namespace nestbed::lab
