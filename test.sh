@@ -196,7 +196,7 @@ case ${1-} in
 --help | -h) sed -n '2,/^set/ { s/^# \{0,1\}//p }' "${BASH_SOURCE[0]}" && exit ;;
 --sanitize) preset=asan && shift ;;
 --change) preset=change kinds=(build lab test ci) && shift ;;
---all) preset=all kinds=(build lab test ci) && shift ;;
+--all) preset=all kinds=(build lab lab-intel test ci) && shift ;;
 esac
 
 take_lock || exit "$host_lacks"
