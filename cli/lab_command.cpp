@@ -79,10 +79,12 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
         ->type_name("VENDOR")
         ->check(CLI::IsMember({"amd", "intel"}))
         ->capture_default_str();
-    command->add_option("--cpus", shape.cpus, "Emulated CPUs, each a thread of QEMU")
+    command->add_option("--cpus", shape.cpus, "Emulated CPUs, each a thread of QEMU; 1 for Intel silicon")
         ->check(CLI::Range(std::uint32_t{1}, lab::max_cpus))
         ->capture_default_str();
-    command->add_option("--nodes", shape.nodes, "NUMA nodes that CPUs and memory are split over")
+    command
+        ->add_option("--nodes", shape.nodes,
+                     "NUMA nodes that CPUs and memory are split over; 1 for Intel silicon")
         ->check(CLI::Range(std::uint32_t{1}, lab::max_nodes))
         ->capture_default_str();
     command->add_option("--memory", options->memory, "Of the emulated machine [2G]")->type_name("SIZE");
@@ -119,12 +121,13 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
                 options->arguments, lab::parse_silicon(options->silicon).value_or(lab::Silicon::amd));
             options->shape.silicon = usual.silicon;
             const auto shaped = command->count("--cpus") + command->count("--nodes");
-            if (shaped == 0) {
+            // One of them alone is about AMD's two nodes; Intel's one of each is not to be asked for.
+            const bool intel = usual.silicon == lab::Silicon::intel;
+            if (shaped == 0 || (intel && command->count("--cpus") == 0))
                 options->shape.cpus = usual.cpus;
+            if (shaped == 0 || (intel && command->count("--nodes") == 0))
                 options->shape.nodes = usual.nodes;
-            }
-            if (options->silicon == "amd" &&
-                shaped + command->count("--memory") + command->count("--timeout") == 0 &&
+            if (!intel && shaped + command->count("--memory") + command->count("--timeout") == 0 &&
                 is_conformance_run(options->arguments))
                 action = [options, run_line] { return run_line(as_conformance_run(*options)); };
             else
