@@ -30,6 +30,8 @@ nested::wire::Registers registers_now(std::uint64_t rip) {
 
 } // namespace
 
+void (*keep_control_structure)(nested::wire::Report& report);
+
 nested::wire::Report& report() {
     return guest::pointer_to<nested::wire::Report>(
         guest::job_argument(nested::wire::reports))[guest::this_vcpu().vcpu];
@@ -42,6 +44,8 @@ void detail::failed(const char* what, std::uint64_t expected, std::uint64_t seen
     if (mine.frozen == 0) {
         mine.l1 = registers_now(reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
         mine.frozen = 1;
+        if (keep_control_structure != nullptr)
+            keep_control_structure(mine);
     }
     if (index >= nested::wire::most_failures)
         return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <type_traits>
 
 #include "nested/guest/text.hpp"
@@ -12,6 +13,10 @@ namespace nestbed::conform {
 
 // This vCPU's.
 nested::wire::Report& report();
+
+// Called once, at the first expectation that is not met, where the control structure has to be asked for;
+// null where the entry into L2 keeps it.
+extern void (*keep_control_structure)(nested::wire::Report& report);
 
 // Where a check stands in the source.
 struct Place {
