@@ -47,13 +47,8 @@ struct ConformOptions {
     std::vector<std::string> command_line;
 };
 
-Result<std::vector<conform::Case>> all_cases() {
-    return conform::svm_payload().and_then(
-        [](const boot::Payload& payload) { return conform::cases_of(payload); });
-}
-
 int list(const ConformOptions& options) {
-    const auto chosen = all_cases().and_then(
+    const auto chosen = conform::all_cases().and_then(
         [&](const std::vector<conform::Case>& cases) { return conform::select(cases, options.patterns); });
     if (!chosen)
         return complain(chosen.error());
@@ -71,7 +66,7 @@ int list(const ConformOptions& options) {
     std::map<std::string, int, std::less<>> groups;
     for (const auto& test : *chosen) {
         text += fmt::format("{:<46} {} [{}]\n", test.name, test.title, test.reference);
-        ++groups[std::string{conform::group_of(test.name)}];
+        ++groups[fmt::format("{}.{}", conform::extension_of(test.name), conform::group_of(test.name))];
     }
     return print(text + fmt::format("\n{} tests in {} groups\n", chosen->size(), groups.size()));
 }
@@ -86,7 +81,11 @@ Result<std::string> read_file(const std::string& path) {
 
 // The tests that the options name, one way or the other.
 Result<std::vector<conform::Case>> chosen_cases(const ConformOptions& options,
-                                                const std::vector<conform::Case>& cases) {
+                                                const std::vector<conform::Case>& cases,
+                                                std::string_view extension) {
+    // Without a word on which, those that can run there.
+    if (options.names_file.empty() && options.patterns.empty())
+        return conform::select(cases, std::vector{fmt::format("{}.*", extension)});
     if (options.names_file.empty())
         return conform::select(cases, options.patterns);
     return read_file(options.names_file).and_then([&](const std::string& text) {
@@ -109,11 +108,12 @@ std::string lab_words(const LabOptions& machine) {
     return text;
 }
 
-Result<conform::ConformRequest> request_of(const ConformOptions& options, conform::Where where) {
-    auto cases = all_cases();
+Result<conform::ConformRequest> request_of(const ConformOptions& options, const conform::Place& place) {
+    const auto where = place.where;
+    auto cases = conform::all_cases();
     if (!cases)
         return tl::unexpected{cases.error()};
-    auto chosen = chosen_cases(options, *cases);
+    auto chosen = chosen_cases(options, *cases, place.extension);
     if (!chosen)
         return tl::unexpected{chosen.error()};
     std::vector<std::string> names;
@@ -122,6 +122,12 @@ Result<conform::ConformRequest> request_of(const ConformOptions& options, confor
     conform::Baseline baseline;
     if (where == conform::Where::lab || conform::runs_on_tcg()) {
         auto builtin = conform::tcg_baseline(names);
+        if (!builtin)
+            return tl::unexpected{builtin.error()};
+        baseline = std::move(*builtin);
+    }
+    if (where == conform::Where::host && conform::runs_on_bochs()) {
+        auto builtin = conform::bochs_baseline(names);
         if (!builtin)
             return tl::unexpected{builtin.error()};
         baseline = std::move(*builtin);
@@ -181,7 +187,7 @@ int run(const ConformOptions& options) {
     if (place.where == conform::Where::host && !to_words(options.machine).empty())
         return complain({ErrorKind::bad_input, "run tests on this host with " + to_words(options.machine)[0],
                          "that is for the lab", "add --where lab"});
-    const auto request = request_of(options, place.where);
+    const auto request = request_of(options, place);
     if (!request)
         return complain(request.error());
     auto supervisor = supervise::Supervisor::create();

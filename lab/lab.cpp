@@ -50,7 +50,7 @@ Result<fs::path> find_emulator(const LabRequest& request) {
 }
 
 // The program asks for little; what is not named here is not the same inside anyway.
-std::map<std::string, std::string> environment_inside() {
+std::map<std::string, std::string> environment_inside(Silicon silicon) {
     std::map<std::string, std::string> variables{{"PATH", "/usr/bin"}, {"HOME", "/"}, {"TERM", "dumb"}};
     for (char** entry = environ; *entry != nullptr; ++entry) {
         const std::string_view text{*entry};
@@ -60,6 +60,7 @@ std::map<std::string, std::string> environment_inside() {
             (name.starts_with("NESTBED_") || name.ends_with("SAN_OPTIONS") || name == "LD_LIBRARY_PATH"))
             variables.emplace(name, text.substr(equals + 1));
     }
+    variables[silicon_variable] = silicon == Silicon::intel ? "intel" : "amd";
     return variables;
 }
 
@@ -192,7 +193,7 @@ Result<Prepared> prepare(const LabRequest& request, const fs::path& workplace, c
     const auto here = request.working_directory.empty() ? fs::current_path(error) : request.working_directory;
     auto roots = output_roots(request.arguments, here);
     Job job{.arguments = request.arguments,
-            .environment = environment_inside(),
+            .environment = environment_inside(request.shape.silicon),
             .working_directory = here.string(),
             .result_roots = {},
             .modules = {}};

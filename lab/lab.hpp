@@ -16,6 +16,9 @@
 
 namespace nestbed::lab {
 
+// Set in the environment of what runs inside: "amd" or "intel".
+inline constexpr const char* silicon_variable = "NESTBED_LAB_SILICON";
+
 struct LabRequest {
     std::vector<std::string> arguments; // what follows "nestbed"
     Shape shape;

@@ -17,4 +17,9 @@ namespace nestbed::conform {
 // same failures are expected inside an emulated machine and in front of it.
 [[nodiscard]] bool runs_on_tcg();
 
+// The same of the lab's Intel silicon: nested/vmx/baseline/bochs.json. Bochs passes for the processor that it
+// emulates; it is the lab that says so to what it runs.
+[[nodiscard]] Result<Baseline> bochs_baseline(const std::vector<std::string>& names);
+[[nodiscard]] bool runs_on_bochs();
+
 } // namespace nestbed::conform

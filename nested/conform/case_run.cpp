@@ -11,6 +11,7 @@
 #include "core/machine/machine.hpp"
 #include "nested/conform/judge.hpp"
 #include "nested/conform/kernel_log.hpp"
+#include "nested/conform/place.hpp"
 #include "nested/svm/features.hpp"
 #include "topology/plan.hpp"
 
@@ -39,8 +40,14 @@ Result<topology::Plan> plan_for(const CaseRun& run, const Case& test) {
 
 // What the guest is shown has all that the test needs, or which of it is missing.
 std::vector<std::string> missing_features(const Case& test, const core::cpu::Table& cpuid) {
-    const auto shown = svm::shown_features(cpuid);
     std::vector<std::string> missing;
+    if (extension_of(test.name) == "vmx") {
+        // What VMX has beyond that is in MSRs, which a test looks at itself.
+        if (!shows_vmx(cpuid))
+            missing.emplace_back("vmx");
+        return missing;
+    }
+    const auto shown = svm::shown_features(cpuid);
     if (shown.empty())
         missing.emplace_back("svm");
     for (const auto& need : test.needs)

@@ -59,6 +59,10 @@ Result<std::vector<Case>> select(std::span<const Case> cases, std::span<const st
     return chosen;
 }
 
+std::string_view extension_of(std::string_view name) {
+    return name.substr(0, name.find('.'));
+}
+
 std::string_view group_of(std::string_view name) {
     const auto first = name.find('.');
     const auto last = name.rfind('.');

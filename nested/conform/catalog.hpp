@@ -34,6 +34,9 @@ struct Case {
 [[nodiscard]] Result<std::vector<Case>> select(std::span<const Case> cases,
                                                std::span<const std::string> patterns);
 
+// "svm" or "vmx" of "svm.GROUP.case".
+[[nodiscard]] std::string_view extension_of(std::string_view name);
+
 // The group of "svm.GROUP.case".
 [[nodiscard]] std::string_view group_of(std::string_view name);
 

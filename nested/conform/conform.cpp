@@ -24,13 +24,13 @@ Status run_here(const ConformRequest& request, supervise::Supervisor& supervisor
         return tl::unexpected{host.error()};
     if (!kvm)
         return tl::unexpected{kvm.error()};
-    const auto payload = svm_payload();
-    if (!payload)
-        return tl::unexpected{payload.error()};
+    const auto both = payloads();
+    if (!both)
+        return tl::unexpected{both.error()};
     if (observer.began)
         observer.began(run);
     return run_suite({.kvm = *kvm,
-                      .payload = *payload,
+                      .payloads = *both,
                       .host = *host,
                       .supervisor = supervisor,
                       .jobs = request.jobs,

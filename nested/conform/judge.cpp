@@ -8,6 +8,8 @@
 #include <linux/kvm.h>
 
 #include "nested/svm/vmcb_text.hpp"
+#include "nested/vmx/vmcs_text.hpp"
+#include "nested/wire/vmcs_image.hpp"
 
 namespace nestbed::conform {
 
@@ -56,19 +58,17 @@ svm::VmcbBytes bytes_of(const std::uint8_t (&page)[4096]) {
     return bytes;
 }
 
-// What L1 had of its guest: at the first failure, or at the last entry.
-void describe_l2(report::CheckResult& result, const Report& report, std::size_t vcpu) {
-    if (report.runs == 0)
-        return;
+std::string entry_text(const Report& report) {
+    return report.in_l2 != 0 && report.frozen == 0 ? "the exit before (L2 has not come back)"
+                                                   : fmt::format("exit {}", report.runs);
+}
+
+void describe_vmcb(report::CheckResult& result, const Report& report, std::size_t vcpu) {
     const auto written = bytes_of(report.written);
     const auto after = bytes_of(report.after);
-    result.details.push_back(fmt::format("vCPU {}: VMCB as L1 wrote it -> after {}", vcpu,
-                                         report.in_l2 != 0 && report.frozen == 0
-                                             ? "the exit before (L2 has not come back)"
-                                             : fmt::format("exit {}", report.runs)));
+    result.details.push_back(
+        fmt::format("vCPU {}: VMCB as L1 wrote it -> after {}", vcpu, entry_text(report)));
     append(result.details, svm::describe_vmcbs(written, after), "  ");
-    result.details.push_back(fmt::format("vCPU {}: L2's registers after that exit", vcpu));
-    append(result.details, describe(report.l2));
     auto fields = nlohmann::json::object();
     for (const auto& field : svm::vmcb_fields()) {
         const auto before = svm::read_field(written, field);
@@ -77,6 +77,53 @@ void describe_l2(report::CheckResult& result, const Report& report, std::size_t 
             fields[std::string{field.name}] = {fmt::format("{:#x}", before), fmt::format("{:#x}", now)};
     }
     result.facts["vmcb"] = std::move(fields);
+}
+
+// Up to the first entry that is not there.
+std::vector<vmx::FieldValue> fields_of(const std::uint8_t (&page)[4096]) {
+    nested::wire::VmcsImage image;
+    std::memcpy(&image, page, sizeof image);
+    std::vector<vmx::FieldValue> fields;
+    for (const auto& entry : image.entries) {
+        if (entry.present == 0)
+            break;
+        fields.push_back({entry.encoding, entry.value});
+    }
+    return fields;
+}
+
+void describe_vmcs(report::CheckResult& result, const Report& report, std::size_t vcpu) {
+    const auto after = fields_of(report.after);
+    auto written = fields_of(report.written);
+    auto facts = nlohmann::json::object();
+    for (const auto& field : after)
+        facts[vmx::field_text(field.encoding)] = fmt::format("{:#x}", field.value);
+    result.facts["vmcs"] = std::move(facts);
+    if (!after.empty()) {
+        result.details.push_back(fmt::format("vCPU {}: VMCS after {}", vcpu, entry_text(report)));
+        append(result.details, vmx::describe_vmcs(after), "  ");
+    }
+    // What is still as it was written stands above.
+    std::erase_if(written, [&](const vmx::FieldValue& field) {
+        const auto now = std::ranges::find(after, field.encoding, &vmx::FieldValue::encoding);
+        return now != after.end() && now->value == field.value;
+    });
+    if (!written.empty()) {
+        result.details.push_back(fmt::format("vCPU {}: where L1 had written something else", vcpu));
+        append(result.details, vmx::describe_vmcs(written), "  ");
+    }
+}
+
+// What L1 had of its guest: at the first failure, or at the last entry.
+void describe_l2(report::CheckResult& result, const Report& report, std::size_t vcpu) {
+    if (report.runs == 0)
+        return;
+    if (extension_of(result.name) == "vmx")
+        describe_vmcs(result, report, vcpu);
+    else
+        describe_vmcb(result, report, vcpu);
+    result.details.push_back(fmt::format("vCPU {}: L2's registers after that exit", vcpu));
+    append(result.details, describe(report.l2));
 }
 
 // The counters are the guest's: a sum that wrapped around would make a failure a pass.

@@ -2,10 +2,17 @@
 
 #include <fmt/format.h>
 
+#include "core/cpu/table.hpp"
 #include "core/kvm/kvm.hpp"
 #include "nested/svm/features.hpp"
 
 namespace nestbed::conform {
+
+bool shows_vmx(const core::cpu::Table& table) {
+    constexpr unsigned vmx = 5; // CPUID.1:ECX
+    const auto* const leaf = core::cpu::find(table, 1);
+    return leaf != nullptr && (leaf->ecx >> vmx & 1) != 0;
+}
 
 Result<Where> parse_where(const std::string& text) {
     if (text == "auto")
@@ -19,15 +26,21 @@ Result<Where> parse_where(const std::string& text) {
 }
 
 Place choose_place(Where wanted) {
-    if (wanted != Where::automatic)
-        return {wanted, "as asked"};
+    if (wanted == Where::lab)
+        return {wanted, "as asked", "svm"};
     const auto supported =
         kvm::Kvm::open().and_then([](const kvm::Kvm& kvm) { return kvm.supported_cpuid(); });
+    const bool svm = supported && !svm::shown_features(*supported).empty();
+    const bool vmx = supported && !svm && shows_vmx(*supported);
+    const auto* const extension = vmx ? "vmx" : "svm";
+    if (wanted == Where::host)
+        return {wanted, "as asked", extension};
     if (!supported)
-        return {Where::lab, supported.error().message()};
-    if (svm::shown_features(*supported).empty())
-        return {Where::lab, "this host's KVM offers no SVM to its guests"};
-    return {Where::host, "this host's KVM offers SVM to its guests"};
+        return {Where::lab, supported.error().message(), extension};
+    if (!svm && !vmx)
+        return {Where::lab, "this host's KVM offers neither SVM nor VMX to its guests", extension};
+    return {Where::host, fmt::format("this host's KVM offers {} to its guests", svm ? "SVM" : "VMX"),
+            extension};
 }
 
 } // namespace nestbed::conform

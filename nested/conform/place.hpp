@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "core/cpu/table.hpp"
 
 namespace nestbed::conform {
 
@@ -12,12 +13,17 @@ enum class Where { automatic, host, lab };
 // Of "auto", "host", "lab". Errors: bad_input.
 [[nodiscard]] Result<Where> parse_where(const std::string& text);
 
+// Whether a CPUID table shows VMX (SDM volume 2, CPUID.1:ECX[5]).
+[[nodiscard]] bool shows_vmx(const core::cpu::Table& table);
+
 struct Place {
     Where where = Where::host; // host or lab
     std::string why;           // "this host's KVM offers SVM", for people
+    std::string extension;     // "svm" or "vmx": what L1 has there
 };
 
-// Decides `automatic` by what this host's KVM offers; the others stay what they are.
+// Decides `automatic` by what this host's KVM offers; the others stay what they are. Where a host offers
+// neither, "svm" is what its tests will miss.
 [[nodiscard]] Place choose_place(Where wanted);
 
 } // namespace nestbed::conform

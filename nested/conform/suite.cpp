@@ -42,7 +42,8 @@ Status run_suite(const SuiteRun& run, std::span<const Case> cases, const SuiteOb
             const auto& test = cases[next++];
             if (observer.started)
                 observer.started(test);
-            auto result = run_case({run.kvm, run.payload, part, run.supervisor, run.timeout}, test);
+            auto result =
+                run_case({run.kvm, run.payloads.of(test.name), part, run.supervisor, run.timeout}, test);
             if (!result) {
                 if (!ended)
                     ended = result.error();

@@ -11,6 +11,7 @@
 #include "core/kvm/kvm.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "nested/conform/catalog.hpp"
+#include "nested/conform/payload.hpp"
 #include "report/run_result.hpp"
 #include "topology/host.hpp"
 
@@ -20,7 +21,7 @@ inline constexpr std::chrono::seconds default_timeout{20};
 
 struct SuiteRun {
     const kvm::Kvm& kvm;
-    const boot::Payload& payload;
+    const Payloads& payloads;
     const topology::Host& host;
     supervise::Supervisor& supervisor;
     std::uint32_t jobs = 0;                              // tests at a time; 0: default_jobs()

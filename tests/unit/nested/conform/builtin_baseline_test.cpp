@@ -13,7 +13,7 @@ namespace nestbed::conform {
 namespace {
 
 TEST(TcgBaseline, IsOfThisSuite) {
-    const auto cases = svm_payload().and_then([](const boot::Payload& payload) { return cases_of(payload); });
+    const auto cases = all_cases();
     ASSERT_TRUE(cases) << cases.error().message();
     std::vector<std::string> names;
     for (const auto& test : *cases)
@@ -21,6 +21,9 @@ TEST(TcgBaseline, IsOfThisSuite) {
     const auto baseline = tcg_baseline(names);
     ASSERT_TRUE(baseline) << baseline.error().message();
     EXPECT_THAT(baseline->machine, testing::HasSubstr("TCG"));
+    const auto bochs = bochs_baseline(names);
+    ASSERT_TRUE(bochs) << bochs.error().message();
+    EXPECT_THAT(bochs->machine, testing::HasSubstr("Bochs"));
 }
 
 } // namespace

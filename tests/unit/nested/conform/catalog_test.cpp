@@ -56,11 +56,14 @@ std::vector<std::string> names_of(const std::vector<Case>& cases) {
 class Suite : public testing::Test {
 protected:
     void SetUp() override {
-        const auto payload = svm_payload();
-        ASSERT_TRUE(payload) << payload.error().message();
-        auto cases = cases_of(*payload);
+        const auto both = payloads();
+        ASSERT_TRUE(both) << both.error().message();
+        auto cases = all_cases(*both);
         ASSERT_TRUE(cases) << cases.error().message();
-        ASSERT_EQ(cases->size(), payload->jobs.size());
+        ASSERT_EQ(cases->size(), both->svm.jobs.size() + both->vmx.jobs.size());
+        ASSERT_TRUE(std::ranges::is_sorted(*cases, {}, &Case::name));
+        for (const auto& test : *cases)
+            ASSERT_TRUE(both->of(test.name).job_index(test.name)) << test.name;
         _cases = std::move(*cases);
     }
     [[nodiscard]] const std::vector<Case>& cases() const { return _cases; }
@@ -74,10 +77,11 @@ TEST_F(Suite, IsSortedAndEachTestSaysWhatItIsAbout) {
     EXPECT_TRUE(std::ranges::is_sorted(cases(), {}, &Case::name));
     std::set<std::string> names;
     for (const auto& test : cases()) {
-        EXPECT_THAT(test.name, MatchesRegex("svm\\.[a-z0-9_]+\\.[a-z0-9_]+"));
+        EXPECT_THAT(test.name, MatchesRegex("(svm|vmx)\\.[a-z0-9_]+\\.[a-z0-9_]+"));
         EXPECT_TRUE(names.insert(test.name).second) << test.name << " twice";
         EXPECT_FALSE(test.title.empty()) << test.name;
-        EXPECT_THAT(test.reference, MatchesRegex("APM volume [0-9], .*[0-9].*")) << test.name;
+        EXPECT_THAT(test.reference, MatchesRegex("APM volume [0-9], .*[0-9].*|SDM volume 3, .+"))
+            << test.name;
         EXPECT_FALSE(group_of(test.name).empty()) << test.name;
         EXPECT_GE(test.vcpus, 1U) << test.name;
     }
