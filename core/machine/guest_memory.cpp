@@ -146,6 +146,8 @@ std::span<std::byte> GuestMemory::at(std::uint64_t address, std::uint64_t bytes)
 }
 
 Status GuestMemory::make_present(std::uint64_t address, std::uint64_t bytes) const {
+    if (bytes == 0) // a segment without file data
+        return {};
     // What no page can be smaller than; ranges begin and end at such borders.
     constexpr auto page = 4 * KiB;
     const auto first = address / page * page;

@@ -124,6 +124,8 @@ TEST(GuestMemory, OnTouchThereIsWhatWasMadePresent) {
         return numbers;
     };
     EXPECT_THAT(present(), testing::IsEmpty());
+    EXPECT_TRUE(memory->make_present(8 * 4096, 0));
+    EXPECT_THAT(present(), testing::IsEmpty());
     EXPECT_TRUE(memory->make_present(5 * 4096 + 100, 4096));
     EXPECT_THAT(present(), testing::ElementsAre(5, 6));
     EXPECT_TRUE(memory->make_present(MiB - 1, 1));
