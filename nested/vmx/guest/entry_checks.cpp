@@ -62,4 +62,13 @@ void still_enters(Change change) {
     });
 }
 
+bool want(Field field, Allowed allowed, std::uint32_t bits, const char* otherwise) {
+    if (!allowed.may_set(bits)) {
+        conform::not_applicable(otherwise);
+        return false;
+    }
+    set(field, bits);
+    return true;
+}
+
 } // namespace nestbed::vmx

@@ -20,6 +20,10 @@ void fails_as_guest(Change change, std::uint64_t qualification);
 // L2 runs to its end all the same.
 void still_enters(Change change);
 
+// Sets bits of a control field. Where they may not be 1 the test is not applicable, for that reason, and this
+// returns false.
+bool want(Field field, Allowed allowed, std::uint32_t bits, const char* otherwise);
+
 } // namespace nestbed::vmx
 
 #define ENTRY_CASE(group, identifier, title, section, judge)                                                 \

@@ -26,29 +26,14 @@ void break_must_be_zero(Field field, Allowed allowed) {
 }
 
 bool want_primary(std::uint32_t bits, const char* otherwise) {
-    if (!allowed_primary().may_set(bits)) {
-        not_applicable(otherwise);
-        return false;
-    }
-    set(Field::primary_controls, bits);
-    return true;
+    return want(Field::primary_controls, allowed_primary(), bits, otherwise);
 }
 bool want_secondary(std::uint32_t bits, const char* otherwise) {
-    if (!allowed_secondary().may_set(bits)) {
-        not_applicable(otherwise);
-        return false;
-    }
-    set(Field::primary_controls, primary::activate_secondary_controls);
-    set(Field::secondary_controls, bits);
-    return true;
+    return want_primary(primary::activate_secondary_controls, otherwise) &&
+           want(Field::secondary_controls, allowed_secondary(), bits, otherwise);
 }
 bool want_pin(std::uint32_t bits, const char* otherwise) {
-    if (!allowed_pin_based().may_set(bits)) {
-        not_applicable(otherwise);
-        return false;
-    }
-    set(Field::pin_based_controls, bits);
-    return true;
+    return want(Field::pin_based_controls, allowed_pin_based(), bits, otherwise);
 }
 
 std::uint64_t beyond_physical() {

@@ -18,12 +18,7 @@ constexpr std::uint64_t rflags_tf = 1U << 8;
 constexpr std::uint32_t unusable = 1U << 16;
 
 bool loads(std::uint32_t control, const char* otherwise) {
-    if (!allowed_entry().may_set(control)) {
-        not_applicable(otherwise);
-        return false;
-    }
-    set(Field::entry_controls, control);
-    return true;
+    return want(Field::entry_controls, allowed_entry(), control, otherwise);
 }
 
 bool has_activity(unsigned bit, const char* otherwise) {

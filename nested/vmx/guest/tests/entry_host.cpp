@@ -14,12 +14,7 @@ constexpr std::uint64_t cr4_pae = 1U << 5;
 constexpr std::uint64_t cr4_pcide = 1U << 17;
 
 bool loads(std::uint32_t control, const char* otherwise) {
-    if (!allowed_exit().may_set(control)) {
-        not_applicable(otherwise);
-        return false;
-    }
-    set(Field::exit_controls, control);
-    return true;
+    return want(Field::exit_controls, allowed_exit(), control, otherwise);
 }
 } // namespace
 
