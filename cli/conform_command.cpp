@@ -100,9 +100,12 @@ Result<std::vector<conform::Case>> chosen_cases(const ConformOptions& options,
     });
 }
 
-// As it stands in the command that repeats a test.
-std::string lab_words(const LabOptions& machine) {
-    std::string text = "lab";
+// Which command repeats a test, seen from where the user is.
+std::string repeating_command(conform::Where where, const LabOptions& machine) {
+    if (where == conform::Where::host)
+        return conform::runs_on_bochs() ? "nestbed lab --silicon intel -- conform run"
+                                        : "nestbed conform run --where host";
+    std::string text = "nestbed conform run --where lab";
     for (const auto& word : to_words(machine))
         text += word.find(' ') == std::string::npos ? " " + word : fmt::format(" '{}'", word);
     return text;
@@ -146,7 +149,7 @@ Result<conform::ConformRequest> request_of(const ConformOptions& options, const 
         .jobs = options.jobs,
         .timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)},
         .baseline = std::move(baseline),
-        .where = where == conform::Where::lab ? lab_words(options.machine) : "host"};
+        .command = repeating_command(where, options.machine)};
 }
 
 Status write_text(const std::string& path, const std::string& text) {

@@ -56,7 +56,7 @@ report::RunResult blank_run() {
 void complete(const ConformRequest& request, report::CheckResult& result) {
     if (request.baseline)
         apply(*request.baseline, result);
-    result.repeat = fmt::format("nestbed conform run --where {} '{}'", request.where, result.name);
+    result.repeat = fmt::format("{} '{}'", request.command, result.name);
 }
 
 void finish(const ConformRequest& request, report::RunResult& run, const ConformObserver& observer) {

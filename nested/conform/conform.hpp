@@ -21,7 +21,7 @@ struct ConformRequest {
     std::uint32_t jobs = 0;
     std::chrono::milliseconds timeout = default_timeout;
     std::optional<Baseline> baseline;
-    std::string where; // for the commands that repeat a test: "host" or "lab"
+    std::string command; // that runs tests there, for the one that repeats a test: its name is to follow
 };
 
 struct ConformObserver {

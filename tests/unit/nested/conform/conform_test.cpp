@@ -21,7 +21,7 @@ using testing::IsEmpty;
 
 ConformRequest request_of(const std::vector<std::string>& names) {
     ConformRequest request;
-    request.where = "lab";
+    request.command = "nestbed conform run --where lab";
     for (const auto& name : names)
         request.cases.push_back(
             {.name = name, .title = "What must hold", .reference = "APM volume 2, 15.5", .needs = {}});
