@@ -278,9 +278,10 @@ private:
 
 } // namespace
 
-Status fill_cache(const LabRequest& request, const LabObserver& observer, supervise::Supervisor& supervisor) {
+Status fill_cache(const LabRequest& request, const std::function<void(const std::string&)>& progress,
+                  supervise::Supervisor& supervisor) {
     return cache_of(request).and_then([&](const Cache& cache) -> Status {
-        if (const auto parts = find_parts(request, cache, observer.progress, supervisor); !parts)
+        if (const auto parts = find_parts(request, cache, progress, supervisor); !parts)
             return tl::unexpected{parts.error()};
         return {};
     });

@@ -57,7 +57,8 @@ struct LabResult {
 
 // Does what the first run of several would do for all of them: finds the kernel, fetching it where it must,
 // and makes the parts of the initramfs. Errors: as run().
-[[nodiscard]] Status fill_cache(const LabRequest& request, const LabObserver& observer,
+[[nodiscard]] Status fill_cache(const LabRequest& request,
+                                const std::function<void(const std::string& what)>& progress,
                                 supervise::Supervisor& supervisor);
 
 // Files that the arguments name go in, result files come back (see paths.hpp), both at the paths that they

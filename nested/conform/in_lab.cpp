@@ -268,8 +268,13 @@ report::RunResult conform_in_lab(const ConformRequest& request, const lab::LabRe
     };
     const auto lanes = machines_for(request.cases.size(), request.jobs, processors(), available_memory());
     if (lanes > 1)
-        note(lab::fill_cache(machine, {.out = {}, .err = {}, .progress = observer.progress, .again = {}},
-                             supervisor));
+        note(lab::fill_cache(
+            machine,
+            [&](const std::string& what) {
+                if (observer.progress)
+                    observer.progress(what);
+            },
+            supervisor));
     const auto shares = shares_of(request.cases, lanes);
     std::size_t next = 0;
     std::vector<boost::fibers::fiber> fibers;
