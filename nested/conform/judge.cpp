@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <linux/kvm.h>
 
+#include "base/printable.hpp"
 #include "nested/svm/vmcb_text.hpp"
 #include "nested/vmx/vmcs_text.hpp"
 #include "nested/wire/vmcs_image.hpp"
@@ -20,13 +21,10 @@ using nested::wire::Failure;
 using nested::wire::Report;
 using report::Verdict;
 
-// The guest's text: ended by a zero or by the field, unprintable bytes made visible.
+// The guest's text: ended by a zero or by the field.
 template<std::size_t N>
 std::string clean(const char (&text)[N]) {
-    std::string result;
-    for (std::size_t i = 0; i < N && text[i] != '\0'; ++i)
-        result += text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
-    return result;
+    return printable({&text[0], ::strnlen(&text[0], N)});
 }
 
 std::string describe(const Failure& failure) {

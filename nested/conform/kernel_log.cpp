@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <fmt/format.h>
+#include "base/printable.hpp"
 
 namespace nestbed::conform {
 
@@ -34,13 +34,6 @@ bool begins_complaint(std::string_view text) {
     return std::ranges::any_of(beginnings, [&](auto beginning) { return text.starts_with(beginning); });
 }
 
-std::string printable(std::string_view text) {
-    std::string clean{text.substr(0, longest_line)};
-    std::ranges::replace_if(
-        clean, [](char c) { return c < ' ' || c > '~'; }, '?');
-    return clean;
-}
-
 } // namespace
 
 std::vector<std::string> complaints_in(std::string_view records) {
@@ -59,7 +52,7 @@ std::vector<std::string> complaints_in(std::string_view records) {
             left = most_lines;
         if (left == 0)
             continue;
-        lines.push_back(printable(text));
+        lines.push_back(printable(text.substr(0, longest_line)));
         left = text.starts_with(end_of_trace) ? 0 : left - 1;
     }
     return lines;

@@ -2,16 +2,17 @@
 
 #include <fmt/format.h>
 
-#include "core/cpu/table.hpp"
+#include "core/cpu/bits.hpp"
+#include "core/cpu/leaves.hpp"
 #include "core/kvm/kvm.hpp"
 #include "nested/svm/features.hpp"
 
 namespace nestbed::conform {
 
 bool shows_vmx(const core::cpu::Table& table) {
-    constexpr unsigned vmx = 5; // CPUID.1:ECX
-    const auto* const leaf = core::cpu::find(table, 1);
-    return leaf != nullptr && (leaf->ecx >> vmx & 1) != 0;
+    namespace cpu = core::cpu;
+    const auto* const leaf = cpu::find(table, cpu::leaf::features);
+    return leaf != nullptr && cpu::has_bit(leaf->ecx, cpu::feature::vmx);
 }
 
 Result<Where> parse_where(const std::string& text) {
