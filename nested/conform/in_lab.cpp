@@ -25,6 +25,8 @@ namespace fs = std::filesystem;
 constexpr std::chrono::minutes machine_overhead{10};
 // A boot takes as long as this many tests.
 constexpr std::size_t tests_worth_a_machine = 60;
+// Exit codes of a program that a signal ended are this and the signal.
+constexpr int killed = 128;
 // What QEMU takes of the host, less than what it tells its guest.
 constexpr std::uint64_t memory_of_a_machine = 1 * GiB;
 
@@ -128,6 +130,13 @@ private:
                      _supervisor);
         if (!ended)
             return machine_ended(ended.error());
+        if (ended->exit_code > killed && !_running.empty() && !_supervisor.cancelled())
+            return machine_ended({ErrorKind::check_failed,
+                                  "run tests in the lab",
+                                  fmt::format("the program inside was ended by signal {}, as the kernel "
+                                              "does with one under which it meets a BUG of its own",
+                                              ended->exit_code - killed),
+                                  {}});
         if (!_left.empty() && ended->exit_code != 0 && ended->exit_code != 1)
             return fail(_supervisor.cancelled() ? ErrorKind::cancelled
                         : ended->exit_code == 3 ? ErrorKind::host_lacks
@@ -146,7 +155,9 @@ private:
     // The emulated host went down. Twice under the same test, that is the test's result; without a test it
     // may happen once in a run.
     Status machine_ended(const Error& error) {
-        if (error.kind != ErrorKind::check_failed)
+        // Where the host is busy a machine may not come up in time, though one has before.
+        const bool was_late = error.kind == ErrorKind::deadline && (_has_results || !_running.empty());
+        if (error.kind != ErrorKind::check_failed && !was_late)
             return tl::unexpected{error};
         ++_deaths;
         if (_running.empty() && ++_idle_deaths > 1)
@@ -192,6 +203,7 @@ private:
             return; // a test that was not asked for, or one that answers twice
         _left.erase(test);
         _running.erase(result.name);
+        _has_results = true;
         _accepted(std::move(result));
     }
 
@@ -202,6 +214,7 @@ private:
     std::vector<const Case*> _left;
     std::function<void(report::CheckResult)> _accepted;
     std::set<std::string> _running;
+    bool _has_results = false;
     unsigned _deaths = 0;
     unsigned _idle_deaths = 0;
     std::map<std::string, unsigned> _deaths_under;
