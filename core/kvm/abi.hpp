@@ -27,6 +27,15 @@ struct MsrsHeader { // struct kvm_msrs, then kvm_msr_entry[]
 struct MsrListHeader { // struct kvm_msr_list, then __u32[]
     std::uint32_t count = 0;
 };
+struct XsaveArea { // struct kvm_xsave, then more where KVM_CAP_XSAVE2 says so
+    std::uint32_t region[1024]{};
+};
+struct NestedStateHeader { // struct kvm_nested_state, then VMCB or VMCSs
+    std::uint16_t flags = 0;
+    std::uint16_t format = 0;
+    std::uint32_t size = 0; // header included
+    std::uint64_t vendor[15]{};
+};
 struct StatsDescriptor { // struct kvm_stats_desc, then the name
     std::uint32_t flags = 0;
     std::int16_t exponent = 0;
@@ -35,13 +44,19 @@ struct StatsDescriptor { // struct kvm_stats_desc, then the name
     std::uint32_t bucket_size = 0;
 };
 static_assert(sizeof(CpuidHeader) == 8 && sizeof(MsrsHeader) == 8 && sizeof(MsrListHeader) == 4 &&
-              sizeof(StatsDescriptor) == 16);
+              sizeof(StatsDescriptor) == 16 && sizeof(NestedStateHeader) == 128 && sizeof(XsaveArea) == 4096);
 
 inline constexpr unsigned long get_supported_cpuid = _IOWR(KVMIO, 0x05, CpuidHeader);
+inline constexpr unsigned long get_msr_index_list = _IOWR(KVMIO, 0x02, MsrListHeader);
 inline constexpr unsigned long get_msr_feature_index_list = _IOWR(KVMIO, 0x0a, MsrListHeader);
 inline constexpr unsigned long get_msrs = _IOWR(KVMIO, 0x88, MsrsHeader);
 inline constexpr unsigned long set_msrs = _IOW(KVMIO, 0x89, MsrsHeader);
 inline constexpr unsigned long set_cpuid2 = _IOW(KVMIO, 0x90, CpuidHeader);
+inline constexpr unsigned long get_xsave = _IOR(KVMIO, 0xa4, XsaveArea);
+inline constexpr unsigned long set_xsave = _IOW(KVMIO, 0xa5, XsaveArea);
+inline constexpr unsigned long get_xsave2 = _IOR(KVMIO, 0xcf, XsaveArea);
+inline constexpr unsigned long get_nested_state = _IOWR(KVMIO, 0xbe, NestedStateHeader);
+inline constexpr unsigned long set_nested_state = _IOW(KVMIO, 0xbf, NestedStateHeader);
 inline constexpr unsigned long get_cpuid2 = _IOWR(KVMIO, 0x91, CpuidHeader);
 
 // A header and the entries after it, in one piece of memory.

@@ -80,6 +80,14 @@ std::vector<std::uint32_t> Kvm::feature_msrs() const {
     return list.entries();
 }
 
+Result<std::vector<std::uint32_t>> Kvm::state_msrs() const {
+    constexpr std::size_t most = 1024;
+    abi::MsrList list{most};
+    return call(_fd.get(), abi::get_msr_index_list, "KVM_GET_MSR_INDEX_LIST", list.data()).map([&](int) {
+        return list.entries();
+    });
+}
+
 Result<std::uint64_t> Kvm::feature_msr(std::uint32_t index) const {
     const kvm_msr_entry wanted{.index = index, .reserved = 0, .data = 0};
     abi::Msrs msrs{std::span{&wanted, 1}};

@@ -29,6 +29,9 @@ public:
     // KVM_GET_MSR_FEATURE_INDEX_LIST; empty where the kernel has no such list.
     [[nodiscard]] std::vector<std::uint32_t> feature_msrs() const;
 
+    // KVM_GET_MSR_INDEX_LIST: what a vCPU's state has in MSRs. Errors: host_lacks.
+    [[nodiscard]] Result<std::vector<std::uint32_t>> state_msrs() const;
+
     // One feature MSR by KVM_GET_MSRS on /dev/kvm. Errors: host_lacks when KVM does not offer it.
     [[nodiscard]] Result<std::uint64_t> feature_msr(std::uint32_t index) const;
 

@@ -161,6 +161,8 @@ Status Machine::start_threads(const kvm::Kvm& kvm) {
     _context.events = &_events;
     if (kvm.check_extension(KVM_CAP_BINARY_STATS_FD) != 0)
         _context.statistics = vcpu_statistics_layout(kvm);
+    if (_spec.nested)
+        _context.state = state_layout(kvm, _vm);
     prepare_kick_signal();
     const auto count = static_cast<std::uint32_t>(_spec.plan.vcpus.size());
     for (std::uint32_t vcpu = 0; vcpu < count; ++vcpu) {

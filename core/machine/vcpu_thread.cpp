@@ -224,20 +224,28 @@ Status VcpuThread::run(const kvm::Vcpu& vcpu) {
             return fail(ErrorKind::check_failed, fmt::format("KVM_RUN of vCPU {}", _index),
                         fmt::format("{}, last exit {}", errno_text(error), exit_text(shared.exit_reason)));
         }
-        if (auto handled = handle_exit(shared, vcpu.shared_bytes()); !handled) [[unlikely]]
+        if (auto handled = handle_exit(vcpu); !handled) [[unlikely]]
             return handled;
     }
     return {};
 }
 
-Status VcpuThread::handle_exit(kvm_run& shared, std::size_t shared_bytes) {
+Status VcpuThread::handle_exit(const kvm::Vcpu& vcpu) {
+    auto& shared = vcpu.shared();
     if (shared.exit_reason == KVM_EXIT_IO) [[likely]] {
         const auto& io = shared.io;
         remember(KVM_EXIT_IO, io.port);
         const auto bytes = std::uint64_t{io.size} * io.count;
-        if (io.data_offset > shared_bytes || bytes > shared_bytes - io.data_offset)
+        if (io.data_offset > vcpu.shared_bytes() || bytes > vcpu.shared_bytes() - io.data_offset)
             return fail(ErrorKind::check_failed, "KVM_EXIT_IO", "data outside the shared page");
         auto* const data = reinterpret_cast<std::byte*>(&shared) + io.data_offset;
+        if (io.port == wire::reload_port) [[unlikely]] {
+            if (io.direction == KVM_EXIT_IO_OUT)
+                return reload(vcpu);
+            std::memset(data, 0, bytes);
+            data[0] = std::byte{_context.state ? std::uint8_t{1} : std::uint8_t{0}};
+            return {};
+        }
         _context.ports->dispatch({_index,
                                   io.port,
                                   io.direction == KVM_EXIT_IO_OUT,
@@ -256,6 +264,31 @@ Status VcpuThread::handle_exit(kvm_run& shared, std::size_t shared_bytes) {
         return {};
     remember(shared.exit_reason, 0);
     return fail(ErrorKind::check_failed, fmt::format("run vCPU {}", _index), describe_fatal_exit(shared));
+}
+
+Status VcpuThread::reload(const kvm::Vcpu& vcpu) const {
+    if (!_context.state)
+        return {};
+    // Completes the OUT without going on (Documentation/virt/kvm/api.rst, KVM_EXIT_IO). A kick meanwhile is
+    // not lost: stop was set before it, and is looked at next.
+    auto& shared = vcpu.shared();
+    __atomic_store_n(&shared.immediate_exit, 1, __ATOMIC_RELAXED);
+    const int error = vcpu.run();
+    __atomic_store_n(&shared.immediate_exit, 0, __ATOMIC_RELAXED);
+    if (error != EINTR)
+        return fail(ErrorKind::check_failed, fmt::format("complete an OUT of vCPU {}", _index),
+                    error == 0 ? describe_fatal_exit(shared) : errno_text(error));
+    const auto as_check = [&](const Error& refused) {
+        return Error{ErrorKind::check_failed, fmt::format("write the state of vCPU {} back", _index),
+                     fmt::format("{}: {}", refused.asked, refused.found), refused.remedy};
+    };
+    return kvm::read_state(vcpu, *_context.state)
+        .and_then([&](const kvm::VcpuState& state) {
+            return kvm::forget_state(vcpu, *_context.state, state).and_then([&] {
+                return kvm::write_state(vcpu, *_context.state, state);
+            });
+        })
+        .map_error(as_check);
 }
 
 void VcpuThread::take_snapshot(const kvm::Vcpu& vcpu) {

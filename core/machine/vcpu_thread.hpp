@@ -23,6 +23,7 @@
 #include "core/device/port_bus.hpp"
 #include "core/kvm/statistics.hpp"
 #include "core/kvm/vcpu.hpp"
+#include "core/kvm/vcpu_state.hpp"
 #include "core/kvm/vm.hpp"
 #include "core/supervise/event_queue.hpp"
 #include "topology/plan.hpp"
@@ -61,6 +62,7 @@ struct VcpuContext {
     supervise::EventQueue<VcpuEvent>* events = nullptr;
     BspStart bsp;
     std::optional<kvm::StatisticsLayout> statistics; // empty where this KVM has none
+    std::optional<kvm::StateLayout> state;           // the same, see wire::reload_port
 
     std::atomic<std::uint32_t> started{0}; // 1: run, 2: never mind
     std::atomic<bool> stop{false};
@@ -127,7 +129,8 @@ private:
     [[nodiscard]] Status set_registers(const kvm::Vcpu& vcpu) const;
     [[nodiscard]] Status set_capabilities(const kvm::Vcpu& vcpu) const;
     [[nodiscard]] Status run(const kvm::Vcpu& vcpu);
-    [[nodiscard]] Status handle_exit(kvm_run& shared, std::size_t shared_bytes);
+    [[nodiscard]] Status handle_exit(const kvm::Vcpu& vcpu);
+    [[nodiscard]] Status reload(const kvm::Vcpu& vcpu) const;
     void remember(std::uint32_t reason, std::uint32_t detail) {
         _exits[_exit_count++ % history] = {reason, detail};
     }

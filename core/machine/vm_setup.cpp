@@ -1,11 +1,15 @@
 #include "core/machine/vm_setup.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include <linux/kvm.h>
 
 #include <fmt/format.h>
+
+#include "core/kvm/abi.hpp"
 
 namespace nestbed::machine {
 
@@ -97,6 +101,19 @@ std::vector<core::cpu::MsrValue> capabilities_without(const kvm::Kvm& kvm,
         if (const auto value = kvm.feature_msr(bits.index))
             offered.push_back({.index = bits.index, .value = *value});
     return core::cpu::without_bits(offered, hidden);
+}
+
+std::optional<kvm::StateLayout> state_layout(const kvm::Kvm& kvm, const kvm::Vm& vm) {
+    const auto nested = vm.check_extension(KVM_CAP_NESTED_STATE);
+    auto msrs = kvm.state_msrs();
+    if (nested <= 0 || !msrs)
+        return std::nullopt;
+    const auto xsave = vm.check_extension(KVM_CAP_XSAVE2);
+    return kvm::StateLayout{
+        .msrs = std::move(*msrs),
+        .nested_bytes = static_cast<std::size_t>(nested),
+        .xsave_bytes = std::max(static_cast<std::size_t>(std::max(xsave, 0)), sizeof(kvm::abi::XsaveArea)),
+        .sregs2 = vm.check_extension(KVM_CAP_SREGS2) > 0};
 }
 
 } // namespace nestbed::machine

@@ -9,6 +9,7 @@
 #include "core/cpu/msr.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/kvm/statistics.hpp"
+#include "core/kvm/vcpu_state.hpp"
 #include "core/kvm/vm.hpp"
 #include "topology/plan.hpp"
 
@@ -29,5 +30,8 @@ capabilities_without(const kvm::Kvm& kvm, const std::vector<core::cpu::MsrValue>
 // The layout of vCPU statistics, which is the same for all. It takes a vCPU to ask, so a VM of one is made
 // for it, once per process. Empty where it cannot be had.
 [[nodiscard]] std::optional<kvm::StatisticsLayout> vcpu_statistics_layout(const kvm::Kvm& kvm);
+
+// What a vCPU's state consists of. Empty where KVM does not give its nested state away.
+[[nodiscard]] std::optional<kvm::StateLayout> state_layout(const kvm::Kvm& kvm, const kvm::Vm& vm);
 
 } // namespace nestbed::machine
