@@ -28,6 +28,7 @@
 
 #include "core/kvm/abi.hpp"
 #include "core/kvm/kvm.hpp"
+#include "core/wire/layout.hpp"
 #include "tests/support/fake_ioctl.hpp"
 
 namespace nestbed::machine {
@@ -131,6 +132,13 @@ protected:
             return 2'500'000;
         case KVM_RUN:
             return run(fd);
+        case kvm::abi::get_nested_state:
+            passed<kvm::abi::NestedStateHeader>(argument) = {
+                .flags = KVM_STATE_NESTED_GUEST_MODE, .format = KVM_STATE_NESTED_FORMAT_SVM, .size = 128};
+            return 0;
+        case kvm::abi::set_nested_state:
+            nested_flags.push_back(passed<kvm::abi::NestedStateHeader>(argument).flags);
+            return nested_flags.size() == nested_refused ? -EINVAL : 0;
         default:
             return 0;
         }
@@ -241,6 +249,8 @@ protected:
     std::map<std::uint32_t, std::uint64_t> msrs;
     std::uint32_t refused_msr = 0;
     std::uint64_t added_by_kvm = 0;
+    std::vector<std::uint16_t> nested_flags; // of each KVM_SET_NESTED_STATE
+    std::size_t nested_refused = 0;          // the how-manieth of them, from 1
     bool has_cpuid = false;
     bool set_before_cpuid = false;
     std::optional<kvm_run*> shared;
@@ -319,6 +329,53 @@ TEST_F(VcpuThreadTest, ACapabilityThatReadsBackOtherwiseIsFatal) {
     EXPECT_EQ(failed.error.kind, ErrorKind::host_lacks);
     EXPECT_THAT(failed.error.message(), HasSubstr("MSR 0x48b reads 0x112 after 0x12 was written"));
     ASSERT_TRUE(stop());
+}
+
+TEST_F(VcpuThreadTest, AnOutTakesTheStateAwayAndGivesItBack) {
+    context.state = kvm::StateLayout{
+        .msrs = {0x174, 0xc000'0081}, .nested_bytes = 128, .xsave_bytes = 4096, .sregs2 = false};
+    msrs = {{0x174, 0x10}, {0xc000'0081, 0x1234}};
+    bool completed = false;
+    runs = {io(KVM_EXIT_IO_OUT, wire::reload_port, 4, 1, 4096),
+            [&](kvm_run& page) {
+                completed = page.immediate_exit == 1 && nested_flags.empty();
+                return -EINTR;
+            },
+            [&](kvm_run& page) {
+                completed = completed && page.immediate_exit == 0;
+                return -EINTR;
+            }};
+    EXPECT_FALSE(ended());
+    ASSERT_TRUE(stop());
+    EXPECT_TRUE(completed) << "the OUT, before anything is read, and then the guest goes on";
+    EXPECT_THAT(nested_flags, ElementsAre(KVM_STATE_NESTED_GIF_SET, KVM_STATE_NESTED_GUEST_MODE));
+    EXPECT_EQ(regs.rip, 0x1234U) << "as it was read";
+    EXPECT_EQ(msrs[0x174], 0x10U);
+    EXPECT_EQ(msrs[0xc000'0081], 0x1234U);
+    EXPECT_EQ(msrs[0xc000'0082], 0U) << "not in the list, so forgotten";
+}
+
+TEST_F(VcpuThreadTest, NestedStateThatKvmDoesNotTakeBackIsAFinding) {
+    context.state = kvm::StateLayout{.msrs = {}, .nested_bytes = 128, .xsave_bytes = 4096, .sregs2 = false};
+    nested_refused = 2;
+    runs = {io(KVM_EXIT_IO_OUT, wire::reload_port, 4, 1, 4096), [](kvm_run&) { return -EINTR; }};
+    const auto error = ended();
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->kind, ErrorKind::check_failed);
+    EXPECT_THAT(error->message(), HasSubstr("KVM_SET_NESTED_STATE"));
+    EXPECT_THAT(error->message(), HasSubstr("EINVAL"));
+}
+
+TEST_F(VcpuThreadTest, WithoutNestedStateTheGuestIsToldSo) {
+    std::uint32_t answer = ~0U;
+    runs = {io(KVM_EXIT_IO_OUT, wire::reload_port, 4, 1, 4096),
+            io(KVM_EXIT_IO_IN, wire::reload_port, 4, 1, 4096), [&](kvm_run& page) {
+                std::memcpy(&answer, reinterpret_cast<std::byte*>(&page) + 4096, sizeof answer);
+                return -EINTR;
+            }};
+    EXPECT_FALSE(ended());
+    EXPECT_EQ(answer, 0U);
+    EXPECT_TRUE(nested_flags.empty());
 }
 
 TEST_F(VcpuThreadTest, AKickEndsAHaltByImmediateExitAndSignal) {
