@@ -44,6 +44,7 @@ struct ConformOptions {
     bool json = false;
     bool stream = false;
     LabOptions machine;
+    std::string silicon; // of the lab, where nothing else says which tests
     std::vector<std::string> command_line;
 };
 
@@ -123,27 +124,25 @@ Result<conform::ConformRequest> request_of(const ConformOptions& options, const 
     for (const auto& test : *cases)
         names.push_back(test.name);
     conform::Baseline baseline;
-    if (where == conform::Where::lab || conform::runs_on_tcg()) {
-        auto builtin = conform::tcg_baseline(names);
-        if (!builtin)
-            return tl::unexpected{builtin.error()};
-        baseline = std::move(*builtin);
-    }
-    if (where == conform::Where::host && conform::runs_on_bochs()) {
-        auto builtin = conform::bochs_baseline(names);
-        if (!builtin)
-            return tl::unexpected{builtin.error()};
-        baseline = std::move(*builtin);
-    }
-    if (!options.baseline.empty()) {
-        auto given = read_file(options.baseline).and_then([&](const std::string& text) {
-            return conform::parse_baseline(text, names);
-        });
-        if (!given)
-            return tl::unexpected{given.error()};
-        for (auto& [name, known] : given->known)
+    const auto add = [&](Result<conform::Baseline> other) -> Status {
+        if (!other)
+            return tl::unexpected{other.error()};
+        for (auto& [name, known] : other->known)
             baseline.known[name] = std::move(known);
-    }
+        return {};
+    };
+    Status added;
+    const bool in_lab = where == conform::Where::lab;
+    if (in_lab || conform::runs_on_tcg())
+        added = add(conform::tcg_baseline(names));
+    if (added && (in_lab || conform::runs_on_bochs()))
+        added = add(conform::bochs_baseline(names));
+    if (added && !options.baseline.empty())
+        added = add(read_file(options.baseline).and_then([&](const std::string& text) {
+            return conform::parse_baseline(text, names);
+        }));
+    if (!added)
+        return tl::unexpected{added.error()};
     return conform::ConformRequest{
         .cases = std::move(*chosen),
         .jobs = options.jobs,
@@ -182,11 +181,23 @@ int run_stream(const conform::ConformRequest& request, supervise::Supervisor& su
     return report::exit_code(run.outcome);
 }
 
+const char* machines_of(const std::vector<conform::Case>& cases) {
+    const auto of = [&](std::string_view extension) {
+        return std::ranges::any_of(
+            cases, [&](const auto& test) { return conform::extension_of(test.name) == extension; });
+    };
+    return !of("vmx")  ? "in the lab, an emulated AMD machine"
+           : of("svm") ? "in the lab, emulated AMD and Intel machines"
+                       : "in the lab, an emulated Intel machine";
+}
+
 int run(const ConformOptions& options) {
     const auto wanted = conform::parse_where(options.where);
     if (!wanted)
         return complain(wanted.error());
-    const auto place = conform::choose_place(*wanted);
+    auto place = conform::choose_place(*wanted, conform::extensions_of(options.patterns));
+    if (place.where == conform::Where::lab)
+        place.extension = options.silicon == "intel" ? "vmx" : "svm";
     if (place.where == conform::Where::host && !to_words(options.machine).empty())
         return complain({ErrorKind::bad_input, "run tests on this host with " + to_words(options.machine)[0],
                          "that is for the lab", "add --where lab"});
@@ -207,8 +218,7 @@ int run(const ConformOptions& options) {
             print(text);
     };
     say(fmt::format("{} tests {}: {}\n\n", request->cases.size(),
-                    place.where == conform::Where::lab ? "in the lab, an emulated AMD machine"
-                                                       : "on this host",
+                    place.where == conform::Where::lab ? machines_of(request->cases) : "on this host",
                     place.why));
     const bool colour = is_terminal(STDOUT_FILENO);
     std::size_t done = 0;
@@ -263,7 +273,8 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
     runner->add_option("PATTERN", options->patterns, "Shell patterns over the names [all]");
     runner
         ->add_option("--where", options->where,
-                     "host, lab (an emulated AMD machine), or auto: the lab where this host offers no SVM")
+                     "host, lab (emulated machines, AMD for svm.* and Intel for vmx.*), or auto: the lab "
+                     "where this host offers its guests neither, or not what the tests are about")
         ->check(CLI::IsMember({"auto", "host", "lab"}))
         ->capture_default_str();
     runner
@@ -288,12 +299,15 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
     // What an emulated machine is told; see nested/conform/in_lab.cpp.
     runner->add_option("--names", options->names_file)->group("");
     runner->add_flag("--stream", options->stream)->group("");
+    // What `nestbed lab --silicon` asks for, see lab_command.cpp.
+    runner->add_option("--silicon", options->silicon)->group("");
     runner->footer(
         "Verdicts: pass, fail, hang, crash, and n/a where the feature is not offered.\n"
         "Exit code: 0 all held, 1 one did not, 2 bad usage or input, 3 the host lacks what was asked.\n\n"
         "Examples:\n"
         "  nestbed conform run\n"
         "  nestbed conform run 'svm.npt.*' --where lab\n"
+        "  nestbed conform run 'vmx.*'\n"
         "  nestbed conform run --where lab --kernel arch/x86/boot/bzImage --modules . 'svm.npt.*'\n"
         "  nestbed conform run --baseline known.json --junit results.xml\n"
         "  nestbed conform run svm.vmrun_checks.asid_zero");

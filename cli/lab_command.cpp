@@ -40,7 +40,8 @@ bool is_conformance_run(const std::vector<std::string>& arguments) {
 }
 
 std::vector<std::string> as_conformance_run(const LabCommand& options) {
-    std::vector<std::string> words{"nestbed", "conform", "run", "--where=lab"};
+    std::vector<std::string> words{"nestbed", "conform", "run", "--where=lab",
+                                   "--silicon=" + options.silicon};
     for (auto& word : to_words(options.machine))
         words.push_back(std::move(word));
     words.insert(words.end(), options.arguments.begin() + 2, options.arguments.end());
@@ -127,7 +128,7 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
                 options->shape.cpus = usual.cpus;
             if (shaped == 0 || (intel && command->count("--nodes") == 0))
                 options->shape.nodes = usual.nodes;
-            if (!intel && shaped + command->count("--memory") + command->count("--timeout") == 0 &&
+            if (shaped + command->count("--memory") + command->count("--timeout") == 0 &&
                 is_conformance_run(options->arguments))
                 action = [options, run_line] { return run_line(as_conformance_run(*options)); };
             else

@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 constexpr std::chrono::minutes machine_overhead{10};
 // A boot takes as long as this many tests.
 constexpr std::size_t tests_worth_a_machine = 60;
+constexpr std::size_t tests_worth_an_intel_machine = 150;
 // Exit codes of a program that a signal ended are this and the signal.
 constexpr int killed = 128;
 // What QEMU takes of the host, less than what it tells its guest.
@@ -106,7 +107,7 @@ private:
                              list->path(),
                              "--timeout",
                              fmt::format("{}", std::chrono::duration<double>(_request.timeout).count())};
-        machine.shape = lab::default_shape(machine.arguments);
+        machine.shape = lab::default_shape(machine.arguments, _machine.shape.silicon);
         machine.shape.cpu_flags = _machine.shape.cpu_flags;
         machine.timeout = machine_overhead + _left.size() * _request.timeout;
         machine.attempts = 1; // what has been heard is kept, so nothing is to be done twice
@@ -246,12 +247,21 @@ bool needs_virtual_gif(const Case& test) {
 
 } // namespace
 
-std::vector<Share> shares_of(const std::vector<Case>& cases, std::size_t lanes) {
-    std::vector<Share> shares(lanes);
-    Share special{.more_flags = "+vgif", .tests = {}};
-    std::size_t next = 0;
+std::vector<Share> shares_of(const std::vector<Case>& cases, std::size_t machines) {
+    const auto is_vmx = [](const Case& test) { return extension_of(test.name) == "vmx"; };
+    const auto of_vmx = static_cast<std::size_t>(std::ranges::count_if(cases, is_vmx));
+    const auto intel =
+        std::clamp<std::size_t>(of_vmx / tests_worth_an_intel_machine, 1, std::max<std::size_t>(machines, 1));
+    std::vector<Share> shares(intel, {.silicon = lab::Silicon::intel});
+    shares.resize(intel + machines);
+    Share special{.more_flags = "+vgif"};
+    std::size_t next_intel = 0;
+    std::size_t next_amd = 0;
     for (const auto& test : cases)
-        (needs_virtual_gif(test) ? special : shares[next++ % lanes]).tests.push_back(&test);
+        (is_vmx(test)              ? shares[next_intel++ % intel]
+         : needs_virtual_gif(test) ? special
+                                   : shares[intel + next_amd++ % machines])
+            .tests.push_back(&test);
     shares.push_back(std::move(special));
     std::erase_if(shares, [](const Share& share) { return share.tests.empty(); });
     return shares;
@@ -280,15 +290,17 @@ report::RunResult conform_in_lab(const ConformRequest& request, const lab::LabRe
         run.checks.push_back(std::move(result));
     };
     const auto lanes = machines_for(request.cases.size(), request.jobs, processors(), available_memory());
-    if (lanes > 1)
-        note(lab::fill_cache(
-            machine,
-            [&](const std::string& what) {
-                if (observer.progress)
-                    observer.progress(what);
-            },
-            supervisor));
     const auto shares = shares_of(request.cases, lanes);
+    const auto progress = [&](const std::string& what) {
+        if (observer.progress)
+            observer.progress(what);
+    };
+    for (const auto silicon : {lab::Silicon::intel, lab::Silicon::amd}) {
+        auto one = machine;
+        one.shape.silicon = silicon;
+        if (lanes > 1 && std::ranges::count(shares, silicon, &Share::silicon) > 1)
+            note(lab::fill_cache(one, progress, supervisor));
+    }
     std::size_t next = 0;
     std::vector<boost::fibers::fiber> fibers;
     for (std::size_t lane = 0; lane < lanes; ++lane)
@@ -296,6 +308,7 @@ report::RunResult conform_in_lab(const ConformRequest& request, const lab::LabRe
             while (next < shares.size() && !run.error) {
                 const auto& share = shares[next++];
                 auto own = machine;
+                own.shape.silicon = share.silicon;
                 auto& flags = own.shape.cpu_flags;
                 flags +=
                     flags.empty() || share.more_flags.empty() ? share.more_flags : "," + share.more_flags;

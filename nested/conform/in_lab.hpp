@@ -24,15 +24,17 @@ struct LabObserver {
 [[nodiscard]] std::size_t machines_for(std::size_t cases, std::uint32_t jobs, std::size_t processors,
                                        std::uint64_t available_memory);
 
-// What one emulated machine is to run, and what its CPU has for it beyond the usual, as in
-// lab::Shape::cpu_flags.
+// What one emulated machine is to run, whose silicon it has for that, and what its CPU has beyond the usual,
+// as in lab::Shape::cpu_flags.
 struct Share {
-    std::string more_flags;
-    std::vector<const Case*> tests;
+    lab::Silicon silicon = lab::Silicon::amd;
+    std::string more_flags = {};
+    std::vector<const Case*> tests = {};
 };
 
-// One for each of `machines`, and one more for tests that need more of the CPU; none is empty. Every n-th
-// test to the same, so that a slow group is shared.
+// One for each of `machines`, and one more for tests that need more of the CPU; for tests of VMX fewer, since
+// their machines take long to boot, and first, since these take longest. None is empty. Every n-th test to
+// the same, so that a slow group is shared.
 [[nodiscard]] std::vector<Share> shares_of(const std::vector<Case>& cases, std::size_t machines);
 
 // As conform_here(), in emulated machines with one CPU and a share of the tests each: a test that takes the

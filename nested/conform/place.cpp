@@ -1,5 +1,7 @@
 #include "nested/conform/place.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "core/cpu/bits.hpp"
@@ -26,7 +28,7 @@ Result<Where> parse_where(const std::string& text) {
                 "use auto, host or lab");
 }
 
-Place choose_place(Where wanted) {
+Place choose_place(Where wanted, std::span<const std::string> extensions) {
     if (wanted == Where::lab)
         return {wanted, "as asked", "svm"};
     const auto supported =
@@ -40,8 +42,22 @@ Place choose_place(Where wanted) {
         return {Where::lab, supported.error().message(), extension};
     if (!svm && !vmx)
         return {Where::lab, "this host's KVM offers neither SVM nor VMX to its guests", extension};
+    if (!extensions.empty() && std::ranges::find(extensions, extension) == extensions.end())
+        return {Where::lab,
+                fmt::format("this host's KVM offers {0} to its guests, not {1}", svm ? "SVM" : "VMX",
+                            svm ? "VMX" : "SVM"),
+                extension};
     return {Where::host, fmt::format("this host's KVM offers {} to its guests", svm ? "SVM" : "VMX"),
             extension};
+}
+
+std::vector<std::string> extensions_of(std::span<const std::string> patterns) {
+    std::vector<std::string> extensions;
+    for (const auto& pattern : patterns)
+        for (const auto* const extension : {"svm", "vmx"})
+            if (pattern.starts_with(fmt::format("{}.", extension)))
+                extensions.emplace_back(extension);
+    return extensions;
 }
 
 } // namespace nestbed::conform

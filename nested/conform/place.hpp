@@ -1,7 +1,9 @@
 // Where tests run: on this host, or in the lab.
 #pragma once
 
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "core/cpu/table.hpp"
@@ -22,8 +24,12 @@ struct Place {
     std::string extension;     // "svm" or "vmx": what L1 has there
 };
 
-// Decides `automatic` by what this host's KVM offers; the others stay what they are. Where a host offers
-// neither, "svm" is what its tests will miss.
-[[nodiscard]] Place choose_place(Where wanted);
+// Decides `automatic` by what this host's KVM offers and the tests are about ("svm", "vmx"; empty where that
+// is not said); the others stay what they are. Where a host offers neither, "svm" is what its tests will
+// miss.
+[[nodiscard]] Place choose_place(Where wanted, std::span<const std::string> extensions);
+
+// What the names of the tests that these patterns can match begin with, as far as each pattern says it.
+[[nodiscard]] std::vector<std::string> extensions_of(std::span<const std::string> patterns);
 
 } // namespace nestbed::conform

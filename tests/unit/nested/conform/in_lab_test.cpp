@@ -53,6 +53,27 @@ TEST(SharesOf, DealsOutAndKeepsApartWhatNeedsMore) {
     EXPECT_EQ(shares[2].more_flags, "+vgif");
 }
 
+TEST(SharesOf, VmxGetsIntelSilicon) {
+    const std::vector<Case> cases{named("svm.a"), named("vmx.b"), named("svm.c"), named("vmx.d", {"vgif"})};
+    const auto shares = shares_of(cases, 2);
+    ASSERT_EQ(shares.size(), 3U);
+    EXPECT_EQ(shares[0].silicon, lab::Silicon::intel);
+    EXPECT_THAT(names(shares[0]), testing::ElementsAre("vmx.b", "vmx.d"));
+    EXPECT_EQ(shares[0].more_flags, "");
+    EXPECT_EQ(shares[1].silicon, lab::Silicon::amd);
+    EXPECT_THAT(names(shares[1]), testing::ElementsAre("svm.a"));
+    EXPECT_THAT(names(shares[2]), testing::ElementsAre("svm.c"));
+}
+
+TEST(SharesOf, AnIntelMachineIsForManyTests) {
+    std::vector<Case> cases;
+    for (int i = 0; i < 450; ++i)
+        cases.push_back(named("vmx.test"));
+    EXPECT_EQ(shares_of(cases, 1).size(), 1U);
+    EXPECT_EQ(shares_of(cases, 2).size(), 2U);
+    EXPECT_EQ(shares_of(cases, 64).size(), 3U);
+}
+
 TEST(SharesOf, NoneIsEmpty) {
     EXPECT_TRUE(shares_of({}, 3).empty());
     const std::vector<Case> one{named("v", {"vgif"})};
