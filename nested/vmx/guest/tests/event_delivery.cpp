@@ -290,13 +290,17 @@ void delivery_ept() {
 } // namespace
 
 #define SECTION "Information for VM Exits During Event Delivery"
+#define DELIVERY_LIMIT(kind, text)                                                                           \
+    VMX_CASE(event_delivery_limit_##kind, "vmx.event.delivery_limit_" #kind,                                 \
+             text " beyond the IDT's limit: #GP, and the event again", SECTION,                              \
+             (&delivery<kind, Obstacle::idt_limit>))
 #define DELIVERY(kind, text)                                                                                 \
+    DELIVERY_BUT_LIMIT(kind, text)                                                                           \
+    DELIVERY_LIMIT(kind, text)
+#define DELIVERY_BUT_LIMIT(kind, text)                                                                       \
     VMX_CASE(event_delivery_gate_##kind, "vmx.event.delivery_gate_" #kind,                                   \
              text " through a gate that is not present: #NP, and the event again", SECTION,                  \
              (&delivery<kind, Obstacle::gate_not_present>))                                                  \
-    VMX_CASE(event_delivery_limit_##kind, "vmx.event.delivery_limit_" #kind,                                 \
-             text " beyond the IDT's limit: #GP, and the event again", SECTION,                              \
-             (&delivery<kind, Obstacle::idt_limit>))                                                         \
     VMX_CASE(event_delivery_idt_##kind, "vmx.event.delivery_idt_" #kind,                                     \
              text " with no page for the IDT: #PF, and the event again", SECTION,                            \
              (&delivery<kind, Obstacle::idt_page>))                                                          \
@@ -321,9 +325,9 @@ DELIVERY(int1_executed, "INT1")
 DELIVERY(interrupt_taken, "An external interrupt of L2's own")
 DELIVERY(nmi_taken, "An NMI of L2's own")
 // The first exception is a contributory one. Whether the second leaves L2 is looked at before they are made
-// #DF.
+// #DF. An intercepted #GP would be the first one itself.
 DELIVERY(gp_injected, "Injected #GP with its error code")
-DELIVERY(gp_raised, "#GP of an address that is not canonical")
+DELIVERY_BUT_LIMIT(gp_raised, "#GP of an address that is not canonical")
 
 namespace {
 

@@ -177,7 +177,10 @@ void injected_is_not_intercepted(const Injected& injected, bool nmi_exiting) {
     write(Field::entry_interruption_information, injected.value());
     if (injected.error != no_error)
         write(Field::entry_exception_error_code, injected.error);
-    write(Field::entry_instruction_length, 1);
+    if (injected.is_software()) {
+        write(Field::entry_instruction_length, length);
+        write(Field::guest_rip, read(Field::guest_rip) - length);
+    }
     guest.run_to_end("the injected event is delivered, not intercepted");
     expect_equal(guest.context().delivered, 1U, "events that L2 has seen");
     expect_equal(guest.context().last.vector, injected.vector, "vector");

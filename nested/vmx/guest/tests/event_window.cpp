@@ -251,21 +251,20 @@ VMX_TEST(interrupt_acknowledged_two, "vmx.event.interrupt_acknowledged_two",
     expect_equal(interrupts_taken(vector), 1U, "of the lower");
 }
 VMX_TEST(interrupt_acknowledged_other, "vmx.event.interrupt_acknowledge_other_exit",
-         "An exit for something else acknowledges nothing", INTERRUPTS) {
+         "An exit for something else acknowledges nothing, though an interrupt waits behind the TPR", INTERRUPTS) {
     count_interrupts(vector);
     L2 guest;
     start_code(guest, l2_vw_nops);
     if (!allowed_exit().may_set(vm_exit::acknowledge_interrupt_on_exit))
         return conform::not_applicable("KVM does not offer acknowledge interrupt on exit");
     set(Field::exit_controls, vm_exit::acknowledge_interrupt_on_exit);
-    write(Field::guest_rflags, rflags_fixed | rflags_if);
-    if (!use_primary(primary::interrupt_window_exiting))
-        return;
-    guest::disable_interrupts();
+    guest::apic::write(guest::apic::Register::task_priority, 0xf0);
     interrupt_self(vector);
-    guest.run_to(ExitReason::interrupt_window, "the interrupt window");
+    guest.run_to(ExitReason::vmcall, "VMCALL");
     expect_equal(read(Field::exit_interruption_information) >> 31, 0U, "VM-exit interruption information");
-    guest::enable_interrupts();
+    expect_equal(guest::rdmsr(0x810 + vector / 32) >> vector % 32 & 1, 0U, "ISR bit");
+    expect_equal(guest::rdmsr(0x820 + vector / 32) >> vector % 32 & 1, 1U, "IRR bit");
+    guest::apic::write(guest::apic::Register::task_priority, 0);
     settle();
     expect_equal(interrupts_taken(vector), 1U, "interrupts that L1's IDT has taken");
 }
@@ -487,7 +486,7 @@ void hlt_woken_by(std::uint32_t injected) {
         return;
     L2 guest;
     start_code(guest, l2_vw_nops);
-    guest.context().resume |= 0xffff;
+    guest.context().resume |= 0xf'ffff;
     write(Field::guest_rflags, rflags_fixed | rflags_if);
     write(Field::guest_activity_state, activity_hlt);
     write(Field::entry_interruption_information, injected);
