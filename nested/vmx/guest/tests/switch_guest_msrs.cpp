@@ -58,10 +58,10 @@ VMX_TEST(switch_sysenter_cs, "vmx.switch.sysenter_cs", "IA32_SYSENTER_CS is L2's
     plain_msr(msr::sysenter_cs, Field::guest_ia32_sysenter_cs, 0x1234, 0xfed8);
 }
 VMX_TEST(switch_sysenter_esp, "vmx.switch.sysenter_esp", "IA32_SYSENTER_ESP is L2's own, in and out", LOADING) {
-    plain_msr(msr::sysenter_esp, Field::guest_ia32_sysenter_esp, 0xffff'8123'4567'89ab, 0x7fff'4321'8765'dcba);
+    plain_msr(msr::sysenter_esp, Field::guest_ia32_sysenter_esp, 0xffff'8123'4567'89ab, 0x7fff'4321'dcba);
 }
 VMX_TEST(switch_sysenter_eip, "vmx.switch.sysenter_eip", "IA32_SYSENTER_EIP is L2's own, in and out", LOADING) {
-    plain_msr(msr::sysenter_eip, Field::guest_ia32_sysenter_eip, 0xffff'8123'4567'0001, 0x7fff'4321'8765'0003);
+    plain_msr(msr::sysenter_eip, Field::guest_ia32_sysenter_eip, 0xffff'8123'4567'0001, 0x7fff'4321'0003);
 }
 
 // PAT.
