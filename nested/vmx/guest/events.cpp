@@ -48,8 +48,7 @@ void begin_in_ring_3(L2& guest) {
     write(Field::guest_rsp, top - 8);
     write(Field::guest_cs_selector, nestbed::wire::user_code_selector);
     write(Field::guest_cs_access_rights, user_code64);
-    for (const auto field :
-         {Field::guest_ss_selector, Field::guest_ds_selector, Field::guest_es_selector})
+    for (const auto field : {Field::guest_ss_selector, Field::guest_ds_selector, Field::guest_es_selector})
         write(field, nestbed::wire::user_data_selector);
     for (const auto field :
          {Field::guest_ss_access_rights, Field::guest_ds_access_rights, Field::guest_es_access_rights})

@@ -62,7 +62,9 @@ constexpr Kind interrupt_taken{Source::interrupt, EventType::external_interrupt,
 constexpr Kind nmi_taken{Source::nmi, EventType::nmi, 2};
 
 const char* code_of(const Kind& kind) {
-    return kind.source == Source::instruction ? kind.code : kind.source == Source::nmi ? l2_vx_icr : l2_vx_nop;
+    return kind.source == Source::instruction ? kind.code
+           : kind.source == Source::nmi       ? l2_vx_icr
+                                              : l2_vx_nop;
 }
 
 // False where the test does not apply.
@@ -268,8 +270,7 @@ void delivery_ept() {
     const auto root = read(Field::ept_pointer) & ~std::uint64_t{0xfff};
     const auto stack = code_stack(guest);
     const auto pointers = *guest::pointer_to<std::uint64_t>(root) & ~std::uint64_t{0xfff};
-    const auto directory =
-        guest::pointer_to<std::uint64_t>(pointers)[stack >> 30] & 0x000f'ffff'ffff'f000;
+    const auto directory = guest::pointer_to<std::uint64_t>(pointers)[stack >> 30] & 0x000f'ffff'ffff'f000;
     auto& entry = guest::pointer_to<std::uint64_t>(directory)[stack >> 21 & 0x1ff];
     // The stack's page alone: L2's tables and code may be in the same 2 MiB.
     auto* const table = static_cast<std::uint64_t*>(conform::allocate_pages(1));
@@ -342,7 +343,8 @@ void double_fault(L2& guest) {
 } // namespace
 
 VMX_TEST(event_double_fault, "vmx.event.double_fault",
-         "#NP during the delivery of #GP is #DF in L2, with nothing for L1", "Exceptions and the exception bitmap") {
+         "#NP during the delivery of #GP is #DF in L2, with nothing for L1",
+         "Exceptions and the exception bitmap") {
     L2 guest;
     double_fault(guest);
     guest.context().hook = [](guest::ExceptionFrame& frame) {

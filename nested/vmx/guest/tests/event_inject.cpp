@@ -151,10 +151,10 @@ VMX_CASE(event_inject_gp_if_0, "vmx.event.inject_gp_if_0", "VM entry delivers #G
          "Event Injection",
          (&inject<Injected{EventType::hardware_exception, 13, 0x10}, Paging::shared, Ring::kernel,
                   flags_without_if>))
-VMX_CASE(event_inject_int_if_0, "vmx.event.inject_int_if_0", "VM entry delivers INT 80h with RFLAGS.IF = 0",
-         "Event Injection",
-         (&inject<Injected{EventType::software_interrupt, 0x80}, Paging::shared, Ring::kernel,
-                  flags_without_if>))
+VMX_CASE(
+    event_inject_int_if_0, "vmx.event.inject_int_if_0", "VM entry delivers INT 80h with RFLAGS.IF = 0",
+    "Event Injection",
+    (&inject<Injected{EventType::software_interrupt, 0x80}, Paging::shared, Ring::kernel, flags_without_if>))
 // TF: the handler begins with TF = 0, and the frame has it.
 VMX_CASE(event_inject_ud_all_flags, "vmx.event.inject_ud_flags",
          "VM entry delivers #UD with DF, AC, ID and NT set, which the frame has", "Event Injection",

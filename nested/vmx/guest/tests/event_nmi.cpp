@@ -1,5 +1,5 @@
-// NMIs: to L1, to L2, virtual ones, their blocking and their window (SDM volume 3, "Other Causes of VM Exits",
-// "NMI-Window Exiting", "Changes to Instruction Behavior in VMX Non-Root Operation": IRET).
+// NMIs: to L1, to L2, virtual ones, their blocking and their window (SDM volume 3, "Other Causes of VM
+// Exits", "NMI-Window Exiting", "Changes to Instruction Behavior in VMX Non-Root Operation": IRET).
 #include "core/guest/runtime.hpp"
 #include "nested/vmx/guest/case.hpp"
 #include "nested/vmx/guest/code.hpp"
@@ -72,8 +72,8 @@ VMX_TEST(nmi_exits, "vmx.event.nmi_exits",
         return;
     if (!guest.run_to(ExitReason::exception_or_nmi, "the NMI"))
         return;
-    expect_equal(read(Field::exit_interruption_information) & ~std::uint64_t{1U << 12}, event(EventType::nmi, 2),
-                 "VM-exit interruption information");
+    expect_equal(read(Field::exit_interruption_information) & ~std::uint64_t{1U << 12},
+                 event(EventType::nmi, 2), "VM-exit interruption information");
     expect_equal(read(Field::exit_qualification), 0U, "exit qualification");
     expect_equal(read(Field::guest_rip), address_of(l2_vn_send) + 2, "guest RIP");
     expect_no_vectoring();
@@ -85,7 +85,8 @@ VMX_TEST(nmi_exits, "vmx.event.nmi_exits",
     unblock_own_nmis();
     expect_equal(nmis_of_l1(), 1U, "the second NMI, after an IRET");
 }
-VMX_TEST(nmi_exits_if_0, "vmx.event.nmi_exits_hlt", "An NMI leaves L2 that was entered in the HLT state", NMIS) {
+VMX_TEST(nmi_exits_if_0, "vmx.event.nmi_exits_hlt", "An NMI leaves L2 that was entered in the HLT state",
+         NMIS) {
     if ((miscellaneous() >> 6 & 1) == 0)
         return conform::not_applicable("no HLT activity state");
     L2 guest;
@@ -176,8 +177,8 @@ VMX_TEST(nmi_virtual_blocking, "vmx.event.nmi_virtual_blocking",
     expect_equal(read(Field::guest_interruptibility_state), blocking_by_nmi, "interruptibility state");
     expect_equal(nmis_of_l1(), 0U, "NMIs that L1's IDT has taken");
 }
-VMX_TEST(nmi_virtual_iret, "vmx.event.nmi_virtual_iret",
-         "With virtual NMIs IRET ends L2's blocking by NMI", IRET) {
+VMX_TEST(nmi_virtual_iret, "vmx.event.nmi_virtual_iret", "With virtual NMIs IRET ends L2's blocking by NMI",
+         IRET) {
     L2 guest;
     start_code(guest, l2_vn_iret);
     if (!use_virtual_nmis())
@@ -222,11 +223,13 @@ void iret_faults(bool is_virtual, Look look) {
 } // namespace
 
 VMX_TEST(nmi_iret_faults, "vmx.event.nmi_unblocking_virtual",
-         "An exit for a fault of IRET says that it has unblocked virtual NMIs", "Information for VM Exits Due to Vectored Events") {
+         "An exit for a fault of IRET says that it has unblocked virtual NMIs",
+         "Information for VM Exits Due to Vectored Events") {
     iret_faults(true, Look::information);
 }
 VMX_TEST(nmi_iret_faults_plain, "vmx.event.nmi_unblocking",
-         "An exit for a fault of IRET says that it has unblocked NMIs", "Information for VM Exits Due to Vectored Events") {
+         "An exit for a fault of IRET says that it has unblocked NMIs",
+         "Information for VM Exits Due to Vectored Events") {
     iret_faults(false, Look::information);
 }
 VMX_TEST(nmi_iret_faults_state, "vmx.event.nmi_unblocking_state",
@@ -235,7 +238,8 @@ VMX_TEST(nmi_iret_faults_state, "vmx.event.nmi_unblocking_state",
     iret_faults(true, Look::interruptibility);
 }
 VMX_TEST(nmi_unblocking_clear, "vmx.event.nmi_unblocking_clear",
-         "An exit for a fault of another instruction does not say that it has unblocked NMIs", "Information for VM Exits Due to Vectored Events") {
+         "An exit for a fault of another instruction does not say that it has unblocked NMIs",
+         "Information for VM Exits Due to Vectored Events") {
     L2 guest;
     start_code(guest, l2_vn_iret);
     if (!use_virtual_nmis())
@@ -246,7 +250,8 @@ VMX_TEST(nmi_unblocking_clear, "vmx.event.nmi_unblocking_clear",
     if (!guest.run_to(ExitReason::exception_or_nmi, "#SS of PUSH"))
         return;
     expect_equal(read(Field::exit_interruption_information),
-                 event_with_error_code(EventType::hardware_exception, 12), "VM-exit interruption information");
+                 event_with_error_code(EventType::hardware_exception, 12),
+                 "VM-exit interruption information");
     expect_equal(read(Field::guest_interruptibility_state), blocking_by_nmi, "interruptibility state");
 }
 
@@ -261,15 +266,16 @@ bool want_nmi_window(L2& guest, const char* code, std::uint64_t interruptibility
 
 } // namespace
 
-VMX_TEST(nmi_window_open, "vmx.event.nmi_window_open", "An open NMI window leaves before L2's first instruction",
-         WINDOW) {
+VMX_TEST(nmi_window_open, "vmx.event.nmi_window_open",
+         "An open NMI window leaves before L2's first instruction", WINDOW) {
     L2 guest;
     if (!want_nmi_window(guest, l2_vn_nops, 0))
         return;
     if (guest.run_to(ExitReason::nmi_window, "the NMI window")) {
         expect_equal(read(Field::guest_rip), address_of(l2_vn_nops), "guest RIP");
         expect_equal(read(Field::exit_qualification), 0U, "exit qualification");
-        expect_equal(read(Field::exit_interruption_information) >> 31, 0U, "VM-exit interruption information");
+        expect_equal(read(Field::exit_interruption_information) >> 31, 0U,
+                     "VM-exit interruption information");
         expect_no_vectoring();
     }
     clear(Field::primary_controls, primary::nmi_window_exiting);
@@ -285,15 +291,15 @@ VMX_TEST(nmi_window_blocked, "vmx.event.nmi_window_blocked",
         expect_equal(read(Field::guest_interruptibility_state), 0U, "interruptibility state");
     }
 }
-VMX_TEST(nmi_window_mov_ss, "vmx.event.nmi_window_mov_ss", "Blocking by MOV SS holds the NMI window for one instruction",
-         WINDOW) {
+VMX_TEST(nmi_window_mov_ss, "vmx.event.nmi_window_mov_ss",
+         "Blocking by MOV SS holds the NMI window for one instruction", WINDOW) {
     L2 guest;
     if (want_nmi_window(guest, l2_vn_nops, blocking_by_mov_ss) &&
         guest.run_to(ExitReason::nmi_window, "the NMI window"))
         expect_equal(read(Field::guest_rip), address_of(l2_vn_nops) + 1, "guest RIP");
 }
-VMX_TEST(nmi_window_hlt, "vmx.event.nmi_window_hlt_activity", "An NMI window wakes L2 that L1 enters in the HLT state",
-         WINDOW) {
+VMX_TEST(nmi_window_hlt, "vmx.event.nmi_window_hlt_activity",
+         "An NMI window wakes L2 that L1 enters in the HLT state", WINDOW) {
     if ((miscellaneous() >> 6 & 1) == 0)
         return conform::not_applicable("no HLT activity state");
     L2 guest;

@@ -1,5 +1,5 @@
-// Events of a legacy guest that go through a task gate: the task switch leaves L2 in the middle of their delivery
-// (SDM volume 3, "Task Switches", "Information for VM Exits During Event Delivery").
+// Events of a legacy guest that go through a task gate: the task switch leaves L2 in the middle of their
+// delivery (SDM volume 3, "Task Switches", "Information for VM Exits During Event Delivery").
 #include "core/guest/runtime.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
@@ -76,11 +76,12 @@ void executed(const char* code, std::uint32_t information, std::uint64_t length)
 } // namespace
 
 #define TASK_CASE(name, text, ...)                                                                           \
-    VMX_TEST(event_task_##name, "vmx.event.task_gate_" #name, text " through a task gate leaves L2 as a task switch", \
-             SECTION) {                                                                                      \
+    VMX_TEST(event_task_##name, "vmx.event.task_gate_" #name,                                                \
+             text " through a task gate leaves L2 as a task switch", SECTION) {                              \
         __VA_ARGS__;                                                                                         \
     }
-TASK_CASE(interrupt_injected, "An injected external interrupt", injected(event(EventType::external_interrupt, 0x41), 0))
+TASK_CASE(interrupt_injected, "An injected external interrupt",
+          injected(event(EventType::external_interrupt, 0x41), 0))
 TASK_CASE(nmi_injected, "An injected NMI", injected(event(EventType::nmi, 2), 0))
 TASK_CASE(ud_injected, "Injected #UD", injected(event(EventType::hardware_exception, 6), 0))
 TASK_CASE(gp_injected, "Injected #GP with its error code",

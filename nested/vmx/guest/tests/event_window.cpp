@@ -15,9 +15,7 @@ L2_CODE(l2_vw_nops, 64, "nop; nop; nop; nop; vmcall");
 L2_CODE(l2_vw_sti, 64, "sti; nop; nop; vmcall");
 L2_CODE(l2_vw_mov_ss, 64, "movw %ss, %ax; movw %ax, %ss; nop; nop; vmcall");
 L2_CODE(l2_vw_popf, 64, "pushq $0x202; popfq; nop; nop; vmcall");
-L2_CODE(l2_vw_hlt, 64, "hlt; nop; vmcall");
 L2_CODE(l2_vw_sti_hlt, 64, "sti; hlt; vmcall");
-L2_CODE(l2_vw_iret, 64, "nop; vmcall");
 
 constexpr std::uint8_t vector = 0x61;
 
@@ -28,7 +26,8 @@ bool want_window(L2& guest, const char* code, std::uint64_t rflags = rflags_fixe
     return use_primary(primary::interrupt_window_exiting);
 }
 
-bool expect_at(std::uint64_t rip, const char* file = __builtin_FILE(), std::uint32_t line = __builtin_LINE()) {
+bool expect_at(std::uint64_t rip, const char* file = __builtin_FILE(),
+               std::uint32_t line = __builtin_LINE()) {
     expect_equal(read(Field::exit_qualification), 0U, "exit qualification", file, line);
     expect_equal(read(Field::exit_interruption_information) >> 31, 0U, "VM-exit interruption information",
                  file, line);
@@ -59,8 +58,8 @@ VMX_TEST(window_closed, "vmx.event.interrupt_window_if_0", "No interrupt window 
     if (want_window(guest, l2_vw_nops, rflags_fixed))
         guest.run_to(ExitReason::vmcall, "L2 runs to its VMCALL");
 }
-VMX_TEST(window_sti, "vmx.event.interrupt_window_sti",
-         "The interrupt window opens one instruction after STI", WINDOW) {
+VMX_TEST(window_sti, "vmx.event.interrupt_window_sti", "The interrupt window opens one instruction after STI",
+         WINDOW) {
     L2 guest;
     if (want_window(guest, l2_vw_sti, rflags_fixed) &&
         guest.run_to(ExitReason::interrupt_window, "the interrupt window")) {
@@ -69,7 +68,8 @@ VMX_TEST(window_sti, "vmx.event.interrupt_window_sti",
         expect_equal(read(Field::guest_rflags), rflags_fixed | rflags_if, "RFLAGS");
     }
 }
-VMX_TEST(window_popf, "vmx.event.interrupt_window_popf", "The interrupt window opens right after POPF", WINDOW) {
+VMX_TEST(window_popf, "vmx.event.interrupt_window_popf", "The interrupt window opens right after POPF",
+         WINDOW) {
     L2 guest;
     if (want_window(guest, l2_vw_popf, rflags_fixed) &&
         guest.run_to(ExitReason::interrupt_window, "the interrupt window"))
@@ -89,7 +89,8 @@ VMX_TEST(window_mov_ss, "vmx.event.interrupt_window_mov_ss",
     }
 }
 VMX_TEST(window_mov_ss_executed, "vmx.event.interrupt_window_mov_ss_executed",
-         "MOV SS in L2 holds the interrupt window for one instruction, where the window opens before it", WINDOW) {
+         "MOV SS in L2 holds the interrupt window for one instruction, where the window opens before it",
+         WINDOW) {
     L2 guest;
     start_code(guest, l2_vw_mov_ss);
     // Masked up to MOV SS by STI blocking, which L1 sets, and by nothing else.
@@ -229,7 +230,8 @@ VMX_TEST(interrupt_acknowledged, "vmx.event.interrupt_acknowledged",
     expect_equal(interrupts_taken(vector), 0U, "interrupts that L1's IDT has taken");
 }
 VMX_TEST(interrupt_acknowledged_two, "vmx.event.interrupt_acknowledged_two",
-         "Of two external interrupts the one of higher priority is acknowledged, the other stays", INTERRUPTS) {
+         "Of two external interrupts the one of higher priority is acknowledged, the other stays",
+         INTERRUPTS) {
     count_interrupts(vector);
     count_interrupts(0x91);
     L2 guest;
@@ -251,7 +253,8 @@ VMX_TEST(interrupt_acknowledged_two, "vmx.event.interrupt_acknowledged_two",
     expect_equal(interrupts_taken(vector), 1U, "of the lower");
 }
 VMX_TEST(interrupt_acknowledged_other, "vmx.event.interrupt_acknowledge_other_exit",
-         "An exit for something else acknowledges nothing, though an interrupt waits behind the TPR", INTERRUPTS) {
+         "An exit for something else acknowledges nothing, though an interrupt waits behind the TPR",
+         INTERRUPTS) {
     count_interrupts(vector);
     L2 guest;
     start_code(guest, l2_vw_nops);
@@ -355,158 +358,5 @@ VMX_TEST(interrupt_before_injected, "vmx.event.interrupt_behind_injected",
     guest.run_to(ExitReason::vmcall, "L2 goes on");
     expect_equal(guest.context().exceptions[6], 1U, "#UD that L2 has seen");
 }
-
-// HLT.
-VMX_TEST(hlt_exit_state, "vmx.event.hlt_exiting_activity",
-         "HLT that leaves L2 leaves it in the active state, at the HLT", "Saving Non-Register State") {
-    L2 guest;
-    start_code(guest, l2_vw_hlt);
-    if (!use_primary(primary::hlt_exiting))
-        return;
-    if (guest.run_to(ExitReason::hlt, "HLT")) {
-        expect_equal(read(Field::guest_activity_state), activity_active, "activity state");
-        expect_equal(read(Field::guest_rip), address_of(l2_vw_hlt), "guest RIP");
-    }
-}
-VMX_TEST(hlt_interrupt_exit, "vmx.event.hlt_left_by_interrupt",
-         "An interrupt leaves L2 that has halted, in the HLT state, behind its HLT", INTERRUPTS) {
-    if (!has_timer())
-        return conform::not_applicable("no TSC-deadline timer");
-    if (!allowed_primary().may_clear(primary::hlt_exiting))
-        return conform::not_applicable("HLT always exits");
-    count_interrupts(vector);
-    L2 guest;
-    start_code(guest, l2_vw_hlt);
-    write(Field::guest_rflags, rflags_fixed | rflags_if);
-    guest::disable_interrupts();
-    start_timer(2'000'000, vector);
-    if (!guest.run_to(ExitReason::external_interrupt, "the interrupt"))
-        return;
-    // Before HLT, should the machine be so slow.
-    if (read(Field::guest_rip) != address_of(l2_vw_hlt)) {
-        expect_equal(read(Field::guest_rip), address_of(l2_vw_hlt) + 1, "guest RIP");
-        expect_equal(read(Field::guest_activity_state), activity_hlt, "activity state");
-    }
-    guest::enable_interrupts();
-    settle();
-    expect_equal(interrupts_taken(vector), 1U, "interrupts that L1 has taken");
-    // And L2 goes on where L1 lets it.
-    write(Field::guest_rip, address_of(l2_vw_hlt) + 1);
-    write(Field::guest_activity_state, activity_active);
-    guest.run_to(ExitReason::vmcall, "L2 goes on as active");
-}
-VMX_TEST(hlt_interrupt_to_l2, "vmx.event.hlt_woken_by_interrupt",
-         "L2 that has halted is woken by an interrupt of its own", INTERRUPTS) {
-    if (!has_timer())
-        return conform::not_applicable("no TSC-deadline timer");
-    if (!allowed_primary().may_clear(primary::hlt_exiting))
-        return conform::not_applicable("HLT always exits");
-    L2 guest;
-    start_code(guest, l2_vw_sti_hlt);
-    if (!give_interrupts_to_l2(guest))
-        return;
-    guest::disable_interrupts();
-    start_timer(2'000'000, vector);
-    if (guest.run_to(ExitReason::vmcall, "L2 goes on behind its HLT"))
-        expect_equal(guest.context().interrupts[vector], 1U, "interrupts that L2 has taken");
-    expect_equal(read(Field::guest_activity_state), activity_active, "activity state");
-}
-
-namespace {
-
-bool has_activity(std::uint64_t state) {
-    if ((miscellaneous() >> (5 + state) & 1) != 0)
-        return true;
-    conform::not_applicable("IA32_VMX_MISC does not offer the activity state");
-    return false;
-}
-
-} // namespace
-
-VMX_TEST(hlt_activity_interrupt, "vmx.event.hlt_activity_interrupt",
-         "L2 entered in the HLT state waits; a pending interrupt leaves it there", "Activity State") {
-    if (!has_activity(activity_hlt))
-        return;
-    count_interrupts(vector);
-    L2 guest;
-    start_code(guest, l2_vw_nops);
-    write(Field::guest_rflags, rflags_fixed | rflags_if);
-    write(Field::guest_activity_state, activity_hlt);
-    guest::disable_interrupts();
-    interrupt_self(vector);
-    if (guest.run_to(ExitReason::external_interrupt, "the interrupt")) {
-        expect_at(address_of(l2_vw_nops));
-        expect_equal(read(Field::guest_activity_state), activity_hlt, "activity state");
-    }
-    guest::enable_interrupts();
-    settle();
-    expect_equal(interrupts_taken(vector), 1U, "interrupts that L1 has taken");
-}
-VMX_TEST(hlt_activity_timer, "vmx.event.hlt_activity_later",
-         "L2 entered in the HLT state waits for an interrupt that comes later", "Activity State") {
-    if (!has_activity(activity_hlt))
-        return;
-    if (!has_timer())
-        return conform::not_applicable("no TSC-deadline timer");
-    count_interrupts(vector);
-    L2 guest;
-    start_code(guest, l2_vw_nops);
-    write(Field::guest_rflags, rflags_fixed | rflags_if);
-    write(Field::guest_activity_state, activity_hlt);
-    guest::disable_interrupts();
-    start_timer(2'000'000, vector);
-    if (guest.run_to(ExitReason::external_interrupt, "the interrupt")) {
-        expect_at(address_of(l2_vw_nops));
-        expect_equal(read(Field::guest_activity_state), activity_hlt, "activity state");
-    }
-    guest::enable_interrupts();
-    settle();
-}
-VMX_TEST(hlt_activity_to_l2, "vmx.event.hlt_activity_to_l2",
-         "L2 entered in the HLT state is woken by an interrupt of its own", "Activity State") {
-    if (!has_activity(activity_hlt))
-        return;
-    L2 guest;
-    start_code(guest, l2_vw_nops);
-    if (!give_interrupts_to_l2(guest))
-        return;
-    write(Field::guest_rflags, rflags_fixed | rflags_if);
-    write(Field::guest_activity_state, activity_hlt);
-    guest::disable_interrupts();
-    interrupt_self(vector);
-    guest.run_to(ExitReason::vmcall, "L2 runs to its VMCALL");
-    expect_equal(guest.context().interrupts[vector], 1U, "interrupts that L2 has taken");
-    expect_equal(guest.context().last.rip, address_of(l2_vw_nops), "RIP on the stack");
-}
-
-namespace {
-
-void hlt_woken_by(std::uint32_t injected) {
-    if (!has_activity(activity_hlt))
-        return;
-    L2 guest;
-    start_code(guest, l2_vw_nops);
-    guest.context().resume |= 0xf'ffff;
-    write(Field::guest_rflags, rflags_fixed | rflags_if);
-    write(Field::guest_activity_state, activity_hlt);
-    write(Field::entry_interruption_information, injected);
-    if (guest.run_to(ExitReason::vmcall, "L2 runs to its VMCALL")) {
-        expect_equal(guest.context().delivered, 1U, "events that L2 has seen");
-        expect_equal(guest.context().last.rip, address_of(l2_vw_nops), "RIP on the stack");
-        expect_equal(read(Field::guest_activity_state), activity_active, "activity state");
-    }
-}
-
-} // namespace
-
-#define WOKEN(name, injected, text)                                                                          \
-    VMX_TEST(hlt_activity_inject_##name, "vmx.event.hlt_activity_inject_" #name,                             \
-             "Injected " text " wakes L2 from the HLT state of the entry", "Activity State") {               \
-        hlt_woken_by(injected);                                                                              \
-    }
-WOKEN(interrupt, event(EventType::external_interrupt, 0x71), "external interrupt")
-WOKEN(nmi, event(EventType::nmi, 2), "NMI")
-WOKEN(db, event(EventType::hardware_exception, 1), "#DB")
-WOKEN(mc, event(EventType::hardware_exception, 18), "#MC")
 
 } // namespace nestbed::vmx

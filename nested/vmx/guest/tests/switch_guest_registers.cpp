@@ -1,5 +1,5 @@
-// Control, debug and flag registers and MSRs of the guest-state area, into L2 and back (SDM volume 3, "Loading
-// Guest State", "Saving Guest State").
+// Control, debug and flag registers and MSRs of the guest-state area, into L2 and back (SDM volume 3,
+// "Loading Guest State", "Saving Guest State").
 #include "core/guest/guard.hpp"
 #include "core/guest/runtime.hpp"
 #include "nested/vmx/guest/case.hpp"
@@ -193,7 +193,8 @@ VMX_TEST(switch_cr4_shadow, "vmx.switch.cr4_shadow",
     }
 }
 VMX_TEST(switch_cr0_owned_kept, "vmx.switch.cr0_owned_kept",
-         "A write of L2's to CR0 that agrees with the shadow changes only the bits that L1 does not own", LOADING) {
+         "A write of L2's to CR0 that agrees with the shadow changes only the bits that L1 does not own",
+         LOADING) {
     L2 guest;
     std::uint64_t seen = 0;
     auto code = [&] {
@@ -206,11 +207,13 @@ VMX_TEST(switch_cr0_owned_kept, "vmx.switch.cr0_owned_kept",
     write(Field::cr0_read_shadow, ~cr0);
     guest.run_to_end();
     const auto changed = cr0 ^ (cr0_ts | 1U << 1);
-    expect_equal(read(Field::guest_cr0), changed, "guest CR0: L1's bits as L1 wrote them, the others as L2 did");
+    expect_equal(read(Field::guest_cr0), changed,
+                 "guest CR0: L1's bits as L1 wrote them, the others as L2 did");
     expect_equal(seen, changed ^ (cr0_wp | 1U << 18), "CR0 as L2 reads it");
 }
 VMX_TEST(switch_cr4_owned_kept, "vmx.switch.cr4_owned_kept",
-         "A write of L2's to CR4 that agrees with the shadow changes only the bits that L1 does not own", LOADING) {
+         "A write of L2's to CR4 that agrees with the shadow changes only the bits that L1 does not own",
+         LOADING) {
     L2 guest;
     std::uint64_t seen = 0;
     constexpr std::uint64_t own = 1U << 2 | 1U << 3; // TSD, DE
@@ -224,7 +227,8 @@ VMX_TEST(switch_cr4_owned_kept, "vmx.switch.cr4_owned_kept",
     write(Field::cr4_guest_host_mask, owned);
     write(Field::cr4_read_shadow, cr4 ^ owned);
     guest.run_to_end();
-    expect_equal(read(Field::guest_cr4), cr4 ^ own, "guest CR4: L1's bits as L1 wrote them, the others as L2 did");
+    expect_equal(read(Field::guest_cr4), cr4 ^ own,
+                 "guest CR4: L1's bits as L1 wrote them, the others as L2 did");
     expect_equal(seen, cr4 ^ own ^ owned, "CR4 as L2 reads it");
 }
 VMX_TEST(switch_cr0_ts_effect, "vmx.switch.cr0_ts_effect",
@@ -267,8 +271,7 @@ VMX_TEST(switch_cr0_lmsw, "vmx.switch.cr0_lmsw",
     expect_equal(read(Field::guest_cr0), (cr0 & ~std::uint64_t{6}) | cr0_ts, "guest CR0");
 }
 
-VMX_TEST(switch_cr3, "vmx.switch.cr3",
-         "CR3 is L2's own, with its low bits, in and out", LOADING) {
+VMX_TEST(switch_cr3, "vmx.switch.cr3", "CR3 is L2's own, with its low bits, in and out", LOADING) {
     if (!allowed_primary().may_clear(primary::cr3_load_exiting) ||
         !allowed_primary().may_clear(primary::cr3_store_exiting))
         return not_applicable("accesses to CR3 always exit");
@@ -407,8 +410,9 @@ VMX_TEST(switch_general_registers, "vmx.switch.general_registers",
         if (!guest.run_to(ExitReason::vmcall, "VMCALL"))
             return;
         for (unsigned i = 0; i < 15; ++i)
-            expect_equal(values[i], 0xfedc'ba98'7654'3211 + (std::uint64_t{i} << 32) + round,
-                         conform::Text{"general register ", i, " (RAX, RBX, RCX, RDX, RSI, RDI, RBP, R8...)"});
+            expect_equal(
+                values[i], 0xfedc'ba98'7654'3211 + (std::uint64_t{i} << 32) + round,
+                conform::Text{"general register ", i, " (RAX, RBX, RCX, RDX, RSI, RDI, RBP, R8...)"});
     }
 }
 

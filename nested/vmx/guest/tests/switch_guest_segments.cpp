@@ -1,6 +1,6 @@
-// Segment registers of the guest-state area and the descriptor tables, into L2 and back (SDM volume 3, "Loading
-// Guest Segment Registers and Descriptor-Table Registers", "Saving Segment Registers and Descriptor-Table
-// Registers").
+// Segment registers of the guest-state area and the descriptor tables, into L2 and back (SDM volume 3,
+// "Loading Guest Segment Registers and Descriptor-Table Registers", "Saving Segment Registers and
+// Descriptor-Table Registers").
 #include "core/guest/runtime.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
@@ -55,9 +55,11 @@ void put(const Segment& segment, const Values& values) {
 }
 void expect_values(const Segment& segment, const Values& values, const char* when,
                    const char* file = __builtin_FILE(), std::uint32_t line = __builtin_LINE()) {
-    expect_equal(read(segment.selector), values.selector, Text{segment.name, " selector, ", when}, file, line);
+    expect_equal(read(segment.selector), values.selector, Text{segment.name, " selector, ", when}, file,
+                 line);
     expect_equal(read(segment.limit), values.limit, Text{segment.name, " limit, ", when}, file, line);
-    expect_equal(read(segment.access), values.access, Text{segment.name, " access rights, ", when}, file, line);
+    expect_equal(read(segment.access), values.access, Text{segment.name, " access rights, ", when}, file,
+                 line);
     expect_equal(read(segment.base), values.base, Text{segment.name, " base, ", when}, file, line);
 }
 
@@ -129,7 +131,8 @@ VMX_TEST(switch_segment_unusable, "vmx.switch.segment_unusable",
 }
 
 VMX_TEST(switch_fs_gs_base, "vmx.switch.fs_gs_base",
-         "The bases of FS and GS are those MSRs in L2, and what L2 writes there is in the guest state", LOADING) {
+         "The bases of FS and GS are those MSRs in L2, and what L2 writes there is in the guest state",
+         LOADING) {
     L2 guest;
     std::uint64_t first[2]{};
     auto code = [&] {
@@ -230,12 +233,16 @@ void loaded(const Segment& segment, const char* code, std::uint64_t word, std::u
     }
 LOADED(es, l2_vs_load_es, descriptor(0x1234'5678, 0x789ab, 0x4093), 0, {0x48, 0x789ab, 0x4093, 0x1234'5678})
 LOADED(cs, l2_vs_load_cs, descriptor(0, 0xfffff, 0xa09b), 0, {0x48, 0xffff'ffff, 0xa09b, 0})
-LOADED(ss, l2_vs_load_ss, descriptor(0x1111'1000, 0xfffff, 0xc093), 0, {0x48, 0xffff'ffff, 0xc093, 0x1111'1000})
-LOADED(ds, l2_vs_load_ds, descriptor(0x8765'4321, 0x12345, 0xc091), 0, {0x48, 0x1234'5fff, 0xc091, 0x8765'4321})
+LOADED(ss, l2_vs_load_ss, descriptor(0x1111'1000, 0xfffff, 0xc093), 0,
+       {0x48, 0xffff'ffff, 0xc093, 0x1111'1000})
+LOADED(ds, l2_vs_load_ds, descriptor(0x8765'4321, 0x12345, 0xc091), 0,
+       {0x48, 0x1234'5fff, 0xc091, 0x8765'4321})
 LOADED(fs, l2_vs_load_fs, descriptor(0x7654'3210, 0xfff, 0x50f3), 0, {0x4b, 0xfff, 0x50f3, 0x7654'3210})
 LOADED(gs, l2_vs_load_gs, descriptor(0x0abc'def0, 0, 0x4093), 0, {0x48, 0, 0x4093, 0x0abc'def0})
-LOADED(ldtr, l2_vs_load_ldt, descriptor(0x1234'5678, 0x97, 0x82), 0xffff'8000, {0x48, 0x97, 0x82, 0xffff'8000'1234'5678})
-LOADED(tr, l2_vs_load_tr, descriptor(0x2345'6789, 0x77, 0x89), 0xffff'9000, {0x48, 0x77, 0x8b, 0xffff'9000'2345'6789})
+LOADED(ldtr, l2_vs_load_ldt, descriptor(0x1234'5678, 0x97, 0x82), 0xffff'8000,
+       {0x48, 0x97, 0x82, 0xffff'8000'1234'5678})
+LOADED(tr, l2_vs_load_tr, descriptor(0x2345'6789, 0x77, 0x89), 0xffff'9000,
+       {0x48, 0x77, 0x8b, 0xffff'9000'2345'6789})
 
 VMX_TEST(switch_loaded_null, "vmx.switch.loaded_null",
          "A null selector that L2 loads makes the segment unusable in the guest state", SAVING) {
@@ -301,7 +308,8 @@ void in_force(const Segment& segment, const char* reads, const char* writes, std
     access(guest, reads, 0x81, Outcome32::faults, vector, 0, "read beyond the new limit");
     // Expand-down: what is above the limit.
     write(segment.access, 0x4097);
-    access(guest, reads, 0x80, Outcome32::faults, vector, 0, "read below the limit of an expand-down segment");
+    access(guest, reads, 0x80, Outcome32::faults, vector, 0,
+           "read below the limit of an expand-down segment");
     access(guest, reads, 0x84, Outcome32::works, 0, 0, "read above it");
     if (&segment == &ss)
         return;
@@ -324,7 +332,8 @@ IN_FORCE(ds, 13)
 IN_FORCE(fs, 13)
 IN_FORCE(gs, 13)
 
-VMX_TEST(switch_ldt_in_force, "vmx.switch.ldtr_in_force", "Base and limit of LDTR are in force in L2", LOADING) {
+VMX_TEST(switch_ldt_in_force, "vmx.switch.ldtr_in_force", "Base and limit of LDTR are in force in L2",
+         LOADING) {
     L2 guest;
     auto* const table = static_cast<std::uint64_t*>(conform::allocate_pages(1));
     table[3] = descriptor(0x0abc'0000, 0x10, 0x4093);

@@ -86,13 +86,16 @@ void host_msr(std::uint32_t index, Field field, std::uint64_t first, std::uint64
 
 } // namespace
 
-VMX_TEST(host_sysenter_cs, "vmx.switch.host_sysenter_cs", "IA32_SYSENTER_CS is that of the host state", CONTROL) {
+VMX_TEST(host_sysenter_cs, "vmx.switch.host_sysenter_cs", "IA32_SYSENTER_CS is that of the host state",
+         CONTROL) {
     host_msr(msr::sysenter_cs, Field::host_ia32_sysenter_cs, 0x1238, 0x8);
 }
-VMX_TEST(host_sysenter_esp, "vmx.switch.host_sysenter_esp", "IA32_SYSENTER_ESP is that of the host state", CONTROL) {
+VMX_TEST(host_sysenter_esp, "vmx.switch.host_sysenter_esp", "IA32_SYSENTER_ESP is that of the host state",
+         CONTROL) {
     host_msr(msr::sysenter_esp, Field::host_ia32_sysenter_esp, 0xffff'8000'1234'5678, 0x1000);
 }
-VMX_TEST(host_sysenter_eip, "vmx.switch.host_sysenter_eip", "IA32_SYSENTER_EIP is that of the host state", CONTROL) {
+VMX_TEST(host_sysenter_eip, "vmx.switch.host_sysenter_eip", "IA32_SYSENTER_EIP is that of the host state",
+         CONTROL) {
     host_msr(msr::sysenter_eip, Field::host_ia32_sysenter_eip, 0xffff'9000'1234'5678, 0x2000);
 }
 VMX_TEST(host_fs_base, "vmx.switch.host_fs_base", "FS base is that of the host state", SEGMENTS) {
@@ -225,7 +228,8 @@ VMX_TEST(host_rflags, "vmx.switch.host_rflags", "RFLAGS is 2 after the exit, wha
          "Loading Host RIP, RSP, SSP, and RFLAGS") {
     both([](L2& guest, Leave how) {
         write(Field::host_rip, address_of(vmx_host_probe));
-        write(Field::guest_rflags, rflags_fixed | 0x8d5 | rflags_if | 1U << 10 | 1U << 14 | 1U << 18 | 1U << 21);
+        write(Field::guest_rflags,
+              rflags_fixed | 0x8d5 | rflags_if | 1U << 10 | 1U << 14 | 1U << 18 | 1U << 21);
         if (leave(guest, how))
             expect_equal(vmx_host_rflags, rflags_fixed, Text{"RFLAGS", text_of(how)});
     });
@@ -314,7 +318,8 @@ constexpr std::uint16_t spare = 0x48; // in L1's GDT, as in L2's copy of it
 
 } // namespace
 
-VMX_TEST(host_selectors, "vmx.switch.host_selectors", "Selectors are those of the host state, LDTR's is 0", SEGMENTS) {
+VMX_TEST(host_selectors, "vmx.switch.host_selectors", "Selectors are those of the host state, LDTR's is 0",
+         SEGMENTS) {
     both([](L2& guest, Leave how) {
         const auto gs = guest::rdmsr(msr::gs_base);
         set_own_descriptor(spare, own_descriptor(nestbed::wire::kernel_code_selector));
@@ -403,7 +408,8 @@ VMX_TEST(host_segment_limits, "vmx.switch.host_segment_limits",
         constexpr const char* name[]{"ES", "DS", "FS", "SS"};
         for (std::uint64_t i = 0; i < 4; ++i) {
             std::uint32_t seen = 0;
-            const auto fault = guest::catch_fault([&] { seen = vmx_host_read32(conform::physical(page), i); });
+            const auto fault =
+                guest::catch_fault([&] { seen = vmx_host_read32(conform::physical(page), i); });
             expect_equal(fault.raised, false, Text{"a fault of a read through ", name[i], text_of(how)});
             expect_equal(seen, 0x1234'abcdU, Text{"what L1 reads through ", name[i], text_of(how)});
         }
@@ -433,7 +439,8 @@ VMX_TEST(host_tr, "vmx.switch.host_tr",
         nmi_self();
         settle();
         guest::set_nmi_handler(nullptr);
-        expect(at < stack && at >= stack - 8192, Text{"the NMI's stack is that of the host state's TSS", text_of(how)});
+        expect(at < stack && at >= stack - 8192,
+               Text{"the NMI's stack is that of the host state's TSS", text_of(how)});
         write(Field::host_tr_base, old_tss);
         leave(guest, how);
     });

@@ -17,33 +17,80 @@ namespace {
 #define USE "Software Use of Virtual-Machine Control Structures"
 
 // Every field that L2 and VM exits do not change here, with what L1 wrote to it.
-constexpr Field guest_fields[]{
-    Field::guest_es_selector,      Field::guest_cs_selector,      Field::guest_ss_selector,
-    Field::guest_ds_selector,      Field::guest_fs_selector,      Field::guest_gs_selector,
-    Field::guest_ldtr_selector,    Field::guest_tr_selector,      Field::guest_es_limit,
-    Field::guest_cs_limit,         Field::guest_ss_limit,         Field::guest_ds_limit,
-    Field::guest_fs_limit,         Field::guest_gs_limit,         Field::guest_tr_limit,
-    Field::guest_gdtr_limit,       Field::guest_idtr_limit,       Field::guest_es_access_rights,
-    Field::guest_cs_access_rights, Field::guest_ss_access_rights, Field::guest_ds_access_rights,
-    Field::guest_fs_access_rights, Field::guest_gs_access_rights, Field::guest_tr_access_rights,
-    Field::guest_es_base,          Field::guest_cs_base,          Field::guest_ss_base,
-    Field::guest_ds_base,          Field::guest_fs_base,          Field::guest_gs_base,
-    Field::guest_tr_base,          Field::guest_gdtr_base,        Field::guest_idtr_base,
-    Field::guest_cr0,              Field::guest_cr3,              Field::guest_cr4,
-    Field::guest_rflags,           Field::guest_ia32_sysenter_cs, Field::guest_ia32_sysenter_esp,
-    Field::guest_ia32_sysenter_eip, Field::guest_activity_state,  Field::guest_interruptibility_state,
-    Field::vmcs_link_pointer,      Field::guest_dr7};
-constexpr Field other_fields[]{
-    Field::pin_based_controls,   Field::primary_controls,      Field::exception_bitmap,
-    Field::exit_controls,        Field::entry_controls,        Field::cr0_guest_host_mask,
-    Field::cr4_guest_host_mask,  Field::cr0_read_shadow,       Field::cr4_read_shadow,
-    Field::tsc_offset,           Field::page_fault_error_code_mask, Field::page_fault_error_code_match,
-    Field::host_cr0,             Field::host_cr3,              Field::host_cr4,
-    Field::host_cs_selector,     Field::host_tr_selector,      Field::host_fs_base,
-    Field::host_gs_base,         Field::host_tr_base,          Field::host_gdtr_base,
-    Field::host_idtr_base,       Field::host_rip,              Field::host_ia32_sysenter_cs,
-    Field::host_ia32_sysenter_esp, Field::host_ia32_sysenter_eip, Field::entry_msr_load_count,
-    Field::exit_msr_load_count,  Field::exit_msr_store_count,  Field::cr3_target_count};
+constexpr Field guest_fields[]{Field::guest_es_selector,
+                               Field::guest_cs_selector,
+                               Field::guest_ss_selector,
+                               Field::guest_ds_selector,
+                               Field::guest_fs_selector,
+                               Field::guest_gs_selector,
+                               Field::guest_ldtr_selector,
+                               Field::guest_tr_selector,
+                               Field::guest_es_limit,
+                               Field::guest_cs_limit,
+                               Field::guest_ss_limit,
+                               Field::guest_ds_limit,
+                               Field::guest_fs_limit,
+                               Field::guest_gs_limit,
+                               Field::guest_tr_limit,
+                               Field::guest_gdtr_limit,
+                               Field::guest_idtr_limit,
+                               Field::guest_es_access_rights,
+                               Field::guest_cs_access_rights,
+                               Field::guest_ss_access_rights,
+                               Field::guest_ds_access_rights,
+                               Field::guest_fs_access_rights,
+                               Field::guest_gs_access_rights,
+                               Field::guest_tr_access_rights,
+                               Field::guest_es_base,
+                               Field::guest_cs_base,
+                               Field::guest_ss_base,
+                               Field::guest_ds_base,
+                               Field::guest_fs_base,
+                               Field::guest_gs_base,
+                               Field::guest_tr_base,
+                               Field::guest_gdtr_base,
+                               Field::guest_idtr_base,
+                               Field::guest_cr0,
+                               Field::guest_cr3,
+                               Field::guest_cr4,
+                               Field::guest_rflags,
+                               Field::guest_ia32_sysenter_cs,
+                               Field::guest_ia32_sysenter_esp,
+                               Field::guest_ia32_sysenter_eip,
+                               Field::guest_activity_state,
+                               Field::guest_interruptibility_state,
+                               Field::vmcs_link_pointer,
+                               Field::guest_dr7};
+constexpr Field other_fields[]{Field::pin_based_controls,
+                               Field::primary_controls,
+                               Field::exception_bitmap,
+                               Field::exit_controls,
+                               Field::entry_controls,
+                               Field::cr0_guest_host_mask,
+                               Field::cr4_guest_host_mask,
+                               Field::cr0_read_shadow,
+                               Field::cr4_read_shadow,
+                               Field::tsc_offset,
+                               Field::page_fault_error_code_mask,
+                               Field::page_fault_error_code_match,
+                               Field::host_cr0,
+                               Field::host_cr3,
+                               Field::host_cr4,
+                               Field::host_cs_selector,
+                               Field::host_tr_selector,
+                               Field::host_fs_base,
+                               Field::host_gs_base,
+                               Field::host_tr_base,
+                               Field::host_gdtr_base,
+                               Field::host_idtr_base,
+                               Field::host_rip,
+                               Field::host_ia32_sysenter_cs,
+                               Field::host_ia32_sysenter_esp,
+                               Field::host_ia32_sysenter_eip,
+                               Field::entry_msr_load_count,
+                               Field::exit_msr_load_count,
+                               Field::exit_msr_store_count,
+                               Field::cr3_target_count};
 constexpr unsigned field_count =
     sizeof guest_fields / sizeof guest_fields[0] + sizeof other_fields / sizeof other_fields[0];
 
@@ -104,7 +151,8 @@ bool step(L2& guest, std::uint64_t count) {
 
 } // namespace
 
-VMX_TEST(vmcs_kept, "vmx.switch.fields_kept", "Fields that L2 does not change are as L1 wrote them after exits", USE) {
+VMX_TEST(vmcs_kept, "vmx.switch.fields_kept",
+         "Fields that L2 does not change are as L1 wrote them after exits", USE) {
     L2 guest;
     make_distinct(guest, 3);
     const auto before = take();
@@ -115,8 +163,8 @@ VMX_TEST(vmcs_kept, "vmx.switch.fields_kept", "Fields that L2 does not change ar
     }
 }
 
-VMX_TEST(vmcs_cleared, "vmx.switch.fields_over_vmclear", "VMCLEAR and VMPTRLD keep every field, and VMLAUNCH goes on there",
-         USE) {
+VMX_TEST(vmcs_cleared, "vmx.switch.fields_over_vmclear",
+         "VMCLEAR and VMPTRLD keep every field, and VMLAUNCH goes on there", USE) {
     L2 guest;
     make_distinct(guest, 5);
     const auto before = take();
@@ -130,7 +178,8 @@ VMX_TEST(vmcs_cleared, "vmx.switch.fields_over_vmclear", "VMCLEAR and VMPTRLD ke
     }
 }
 
-VMX_TEST(vmcs_copied, "vmx.switch.copied", "A VMCS that was cleared and copied elsewhere runs on there", USE) {
+VMX_TEST(vmcs_copied, "vmx.switch.copied", "A VMCS that was cleared and copied elsewhere runs on there",
+         USE) {
     L2 first;
     make_distinct(first, 7);
     const auto before = take();
@@ -156,7 +205,8 @@ VMX_TEST(vmcs_copied, "vmx.switch.copied", "A VMCS that was cleared and copied e
     expect_equal(first.context().value[0], 4U, "what L2 has counted then");
 }
 
-VMX_TEST(vmcs_in_turn, "vmx.switch.in_turn", "Three VMCSs that run in turn keep all their fields apart", USE) {
+VMX_TEST(vmcs_in_turn, "vmx.switch.in_turn", "Three VMCSs that run in turn keep all their fields apart",
+         USE) {
     L2 guests[3];
     Snapshot before[3];
     for (unsigned i = 0; i < 3; ++i) {
@@ -192,8 +242,8 @@ VMX_TEST(vmcs_changed_between, "vmx.switch.changed_at_resume",
         }
     };
     guest.start(code);
-    constexpr Field field[]{Field::guest_fs_base, Field::guest_ia32_sysenter_esp, Field::guest_ia32_sysenter_cs,
-                            Field::guest_es_selector};
+    constexpr Field field[]{Field::guest_fs_base, Field::guest_ia32_sysenter_esp,
+                            Field::guest_ia32_sysenter_cs, Field::guest_es_selector};
     std::uint64_t value[4]{0x1000, 0x2000, 0x30, 0x40};
     for (unsigned i = 0; i < 4; ++i)
         write(field[i], value[i]);

@@ -17,7 +17,8 @@ namespace {
 L2_CODE(l2_vt_nops, 64, "nop; nop; vmcall");
 L2_CODE(l2_vt_spin, 64, "1: pause; jmp 1b");
 // Until the TSC has passed RSI, which is at (%rdi) then.
-L2_CODE(l2_vt_wait, 64, "1: rdtsc; shlq $32, %rdx; orq %rdx, %rax; movq %rax, (%rdi); cmpq %rsi, %rax; jb 1b; vmcall");
+L2_CODE(l2_vt_wait, 64,
+        "1: rdtsc; shlq $32, %rdx; orq %rdx, %rax; movq %rax, (%rdi); cmpq %rsi, %rax; jb 1b; vmcall");
 L2_CODE(l2_vt_hlt, 64, "hlt; nop; vmcall");
 
 unsigned rate() {
@@ -44,8 +45,8 @@ bool expect_expired(L2& guest, std::uint64_t rip, const char* file = __builtin_F
     if (!guest.run_to(ExitReason::preemption_timer_expired, "the VMX-preemption timer", file, line))
         return false;
     expect_equal(read(Field::exit_qualification), 0U, "exit qualification", file, line);
-    expect_equal(read(Field::exit_interruption_information) >> 31, 0U, "VM-exit interruption information", file,
-                 line);
+    expect_equal(read(Field::exit_interruption_information) >> 31, 0U, "VM-exit interruption information",
+                 file, line);
     expect_no_vectoring(file, line);
     return rip == 0 || expect_equal(read(Field::guest_rip), rip, "guest RIP", file, line);
 }
@@ -59,7 +60,8 @@ bool may_save() {
 
 } // namespace
 
-VMX_TEST(timer_zero, "vmx.timer.zero", "A timer of 0 leaves L2 before its first instruction, at each entry", TIMER) {
+VMX_TEST(timer_zero, "vmx.timer.zero", "A timer of 0 leaves L2 before its first instruction, at each entry",
+         TIMER) {
     L2 guest;
     if (!start_timer_at(guest, l2_vt_nops, 0))
         return;
@@ -69,7 +71,8 @@ VMX_TEST(timer_zero, "vmx.timer.zero", "A timer of 0 leaves L2 before its first 
     clear(Field::pin_based_controls, pin_based::activate_vmx_preemption_timer);
     guest.run_to(ExitReason::vmcall, "L2 without the timer");
 }
-VMX_TEST(timer_zero_if_0, "vmx.timer.zero_if_0", "A timer of 0 leaves L2 whatever RFLAGS.IF and the shadow", TIMER) {
+VMX_TEST(timer_zero_if_0, "vmx.timer.zero_if_0", "A timer of 0 leaves L2 whatever RFLAGS.IF and the shadow",
+         TIMER) {
     for (const auto blocking : {std::uint64_t{0}, blocking_by_mov_ss, blocking_by_nmi}) {
         L2 guest;
         if (!start_timer_at(guest, l2_vt_nops, 0))
@@ -83,8 +86,8 @@ VMX_TEST(timer_zero_if_0, "vmx.timer.zero_if_0", "A timer of 0 leaves L2 whateve
 }
 VMX_TEST(timer_zero_injection, "vmx.timer.zero_after_injection",
          "With a timer of 0 an injected event is delivered first: L2 is left at its handler", TIMER) {
-    for (const auto injected : {event(EventType::external_interrupt, 0x51), event(EventType::hardware_exception, 6),
-                                event(EventType::nmi, 2)}) {
+    for (const auto injected : {event(EventType::external_interrupt, 0x51),
+                                event(EventType::hardware_exception, 6), event(EventType::nmi, 2)}) {
         L2 guest;
         if (!start_timer_at(guest, l2_vt_nops, 0))
             return;
@@ -94,11 +97,12 @@ VMX_TEST(timer_zero_injection, "vmx.timer.zero_after_injection",
         if (!expect_expired(guest, handler))
             return;
         expect_equal(read(Field::guest_rsp), code_stack(guest) - 40, "guest RSP, below the frame");
-        expect_equal(read(Field::entry_interruption_information) >> 31, 0U, "VM-entry interruption information");
+        expect_equal(read(Field::entry_interruption_information) >> 31, 0U,
+                     "VM-entry interruption information");
     }
 }
-VMX_TEST(timer_zero_hlt, "vmx.timer.zero_hlt", "A timer of 0 leaves L2 that is entered in the HLT state, which is kept",
-         TIMER) {
+VMX_TEST(timer_zero_hlt, "vmx.timer.zero_hlt",
+         "A timer of 0 leaves L2 that is entered in the HLT state, which is kept", TIMER) {
     if ((miscellaneous() >> 6 & 1) == 0)
         return conform::not_applicable("no HLT activity state");
     L2 guest;
@@ -116,7 +120,8 @@ VMX_TEST(timer_zero_save, "vmx.timer.zero_save", "The timer that has expired is 
     if (expect_expired(guest, address_of(l2_vt_nops)))
         expect_equal(read(Field::preemption_timer_value), 0U, "the timer's value");
 }
-VMX_TEST(timer_expires, "vmx.timer.expires", "The timer leaves L2 that spins, no earlier than its value says", TIMER) {
+VMX_TEST(timer_expires, "vmx.timer.expires", "The timer leaves L2 that spins, no earlier than its value says",
+         TIMER) {
     L2 guest;
     if (!start_timer_at(guest, l2_vt_spin, units(2'000'000)))
         return;
@@ -131,14 +136,18 @@ VMX_TEST(timer_expires, "vmx.timer.expires", "The timer leaves L2 that spins, no
         expect_equal(read(Field::preemption_timer_value), units(2'000'000), "the timer's value, not saved");
     }
 }
-VMX_TEST(timer_expires_if_0, "vmx.timer.expires_if_0", "The timer leaves L2 that spins with RFLAGS.IF = 0", TIMER) {
+VMX_TEST(timer_expires_if_0, "vmx.timer.expires_if_0", "The timer leaves L2 that waits with RFLAGS.IF = 0",
+         TIMER) {
     L2 guest;
-    if (!start_timer_at(guest, l2_vt_spin, units(2'000'000)))
+    if (!start_timer_at(guest, l2_vt_wait, units(2'000'000)))
         return;
     write(Field::guest_rflags, rflags_fixed);
+    // Ends by itself: a host whose own interrupts wait for L2's IF would hang with it.
+    guest.registers.rsi = guest::rdtsc() + 100'000'000;
     expect_expired(guest, 0);
 }
-VMX_TEST(timer_rate, "vmx.timer.rate", "The timer counts at the rate that IA32_VMX_MISC says, to a third", TIMER) {
+VMX_TEST(timer_rate, "vmx.timer.rate", "The timer counts at the rate that IA32_VMX_MISC says, to a third",
+         TIMER) {
     L2 guest;
     if (!start_timer_at(guest, l2_vt_wait, far) || !may_save())
         return;
@@ -154,7 +163,8 @@ VMX_TEST(timer_rate, "vmx.timer.rate", "The timer counts at the rate that IA32_V
     expect(gone >= took - took / 3 && gone <= took + took / 3,
            Text{"the timer counted ", gone, " ticks, the TSC ", took});
 }
-VMX_TEST(timer_save, "vmx.timer.save", "With the control each exit saves the timer, which goes on from there", TIMER) {
+VMX_TEST(timer_save, "vmx.timer.save", "With the control each exit saves the timer, which goes on from there",
+         TIMER) {
     L2 guest;
     if (!start_timer_at(guest, l2_vt_wait, far) || !may_save())
         return;
@@ -170,7 +180,8 @@ VMX_TEST(timer_save, "vmx.timer.save", "With the control each exit saves the tim
         last = now;
     }
 }
-VMX_TEST(timer_no_save, "vmx.timer.no_save", "Without the control the timer's field stays as L1 wrote it", TIMER) {
+VMX_TEST(timer_no_save, "vmx.timer.no_save", "Without the control the timer's field stays as L1 wrote it",
+         TIMER) {
     L2 guest;
     if (!start_timer_at(guest, l2_vt_wait, far))
         return;
@@ -192,23 +203,34 @@ VMX_TEST(timer_not_left_over, "vmx.timer.not_left_over",
     L2 guest;
     if (!start_timer_at(guest, l2_vt_nops, units(3'000'000)))
         return;
-    if (!guest.run_to(ExitReason::vmcall, "VMCALL before the timer"))
-        return;
+    // Where the host is busy the timer comes first: once more then.
+    for (int i = 0; i < 100 && guest.run() != ExitReason::vmcall; ++i)
+        write(Field::guest_rip, address_of(l2_vt_nops));
+    expect_equal(read(Field::exit_reason), static_cast<std::uint32_t>(ExitReason::vmcall),
+                 "exit reason: VMCALL before the timer");
     clear(Field::pin_based_controls, pin_based::activate_vmx_preemption_timer);
     start_code(guest, l2_vt_wait, reinterpret_cast<std::uint64_t>(&guest.context().value[0]));
     guest.registers.rsi = guest::rdtsc() + 8'000'000;
     guest.run_to(ExitReason::vmcall, "VMCALL long after it");
 }
-VMX_TEST(timer_restarts, "vmx.timer.restarts", "Each entry starts the timer anew with the field's value", TIMER) {
+VMX_TEST(timer_restarts, "vmx.timer.restarts", "Each entry starts the timer anew with the field's value",
+         TIMER) {
     L2 guest;
-    if (!start_timer_at(guest, l2_vt_wait, units(40'000'000)))
+    constexpr std::uint64_t ticks = 40'000'000;
+    if (!start_timer_at(guest, l2_vt_wait, units(ticks)))
         return;
     // Together they are far longer than the timer.
     for (int i = 0; i < 6; ++i) {
         write(Field::guest_rip, address_of(l2_vt_wait));
-        guest.registers.rsi = guest::rdtsc() + 10'000'000;
-        if (!guest.run_to(ExitReason::vmcall, "VMCALL before the timer"))
-            return;
+        const auto begin = guest::rdtsc();
+        guest.registers.rsi = begin + ticks / 4;
+        const auto reason = guest.run();
+        const auto took = guest::rdtsc() - begin;
+        // Where the host is busy a run may take longer than the timer.
+        expect(reason == ExitReason::vmcall ||
+                   (reason == ExitReason::preemption_timer_expired && took >= ticks - (1U << rate())),
+               Text{"exit reason ", static_cast<std::uint32_t>(reason), " after ", took,
+                    " ticks: VMCALL before the timer"});
     }
 }
 VMX_TEST(timer_two_vmcs, "vmx.timer.two_vmcs", "The timer is each VMCS's own", TIMER) {
@@ -230,7 +252,8 @@ VMX_TEST(timer_two_vmcs, "vmx.timer.two_vmcs", "The timer is each VMCS's own", T
             return;
     }
 }
-VMX_TEST(timer_hlt_state, "vmx.timer.hlt_activity", "The timer leaves L2 that waits in the HLT state, which is kept", TIMER) {
+VMX_TEST(timer_hlt_state, "vmx.timer.hlt_activity",
+         "The timer leaves L2 that waits in the HLT state, which is kept", TIMER) {
     if ((miscellaneous() >> 6 & 1) == 0)
         return conform::not_applicable("no HLT activity state");
     L2 guest;
@@ -240,7 +263,8 @@ VMX_TEST(timer_hlt_state, "vmx.timer.hlt_activity", "The timer leaves L2 that wa
     if (expect_expired(guest, address_of(l2_vt_nops)))
         expect_equal(read(Field::guest_activity_state), activity_hlt, "activity state");
 }
-VMX_TEST(timer_hlt, "vmx.timer.hlt", "The timer leaves L2 that has halted, behind its HLT, in the HLT state", TIMER) {
+VMX_TEST(timer_hlt, "vmx.timer.hlt", "The timer leaves L2 that has halted, behind its HLT, in the HLT state",
+         TIMER) {
     if (!allowed_primary().may_clear(primary::hlt_exiting))
         return conform::not_applicable("HLT always exits");
     L2 guest;
@@ -259,7 +283,8 @@ VMX_TEST(timer_before_interrupt_window, "vmx.timer.before_interrupt_window",
     clear(Field::pin_based_controls, pin_based::activate_vmx_preemption_timer);
     guest.run_to(ExitReason::interrupt_window, "the interrupt window without the timer");
 }
-VMX_TEST(timer_before_nmi_window, "vmx.timer.before_nmi_window", "An expired timer comes before the NMI window", TIMER) {
+VMX_TEST(timer_before_nmi_window, "vmx.timer.before_nmi_window",
+         "An expired timer comes before the NMI window", TIMER) {
     L2 guest;
     if (!start_timer_at(guest, l2_vt_nops, 0) || !use_pin_based(pin_based::nmi_exiting) ||
         !use_pin_based(pin_based::virtual_nmis) || !use_primary(primary::nmi_window_exiting))
@@ -269,7 +294,8 @@ VMX_TEST(timer_before_nmi_window, "vmx.timer.before_nmi_window", "An expired tim
     clear(Field::pin_based_controls, pin_based::activate_vmx_preemption_timer);
     guest.run_to(ExitReason::nmi_window, "the NMI window without the timer");
 }
-VMX_TEST(timer_before_interrupt, "vmx.timer.before_interrupt", "An expired timer comes before an external interrupt", TIMER) {
+VMX_TEST(timer_before_interrupt, "vmx.timer.before_interrupt",
+         "An expired timer comes before an external interrupt", TIMER) {
     count_interrupts(0x62);
     L2 guest;
     if (!start_timer_at(guest, l2_vt_nops, 0))
@@ -281,8 +307,8 @@ VMX_TEST(timer_before_interrupt, "vmx.timer.before_interrupt", "An expired timer
     settle();
     expect_equal(interrupts_taken(0x62), 1U, "interrupts that L1 has taken");
 }
-VMX_TEST(timer_behind_debug, "vmx.timer.behind_pending_debug", "A pending debug exception comes before an expired timer",
-         TIMER) {
+VMX_TEST(timer_behind_debug, "vmx.timer.behind_pending_debug",
+         "A pending debug exception comes before an expired timer", TIMER) {
     L2 guest;
     if (!start_timer_at(guest, l2_vt_nops, 0))
         return;
