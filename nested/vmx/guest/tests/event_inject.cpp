@@ -72,9 +72,6 @@ void judge(L2& guest, const Injected& injected, std::uint64_t rip, std::uint64_t
 template<Injected injected, Paging paging = Paging::shared, Ring ring = Ring::kernel,
          std::uint64_t rflags = all_flags>
 void inject() {
-    if (injected.type == EventType::privileged_software_exception &&
-        (guest::cpuid(0, 0).ebx != 0x756e'6547)) // "Genu"
-        return conform::not_applicable("INT1 is Intel's");
     if (paging == Paging::fresh_ept && !allowed_secondary().may_set(secondary::enable_ept))
         return conform::not_applicable("KVM does not offer EPT");
     L2 guest;
@@ -155,11 +152,10 @@ VMX_CASE(
     event_inject_int_if_0, "vmx.event.inject_int_if_0", "VM entry delivers INT 80h with RFLAGS.IF = 0",
     "Event Injection",
     (&inject<Injected{EventType::software_interrupt, 0x80}, Paging::shared, Ring::kernel, flags_without_if>))
-// TF: the handler begins with TF = 0, and the frame has it.
 VMX_CASE(event_inject_ud_all_flags, "vmx.event.inject_ud_flags",
-         "VM entry delivers #UD with DF, AC, ID and NT set, which the frame has", "Event Injection",
+         "VM entry delivers #UD with DF, AC and ID set, which the frame has", "Event Injection",
          (&inject<Injected{EventType::hardware_exception, 6}, Paging::shared, Ring::kernel,
-                  all_flags | 1U << 18 | 1U << 21>))
+                  all_flags | 1U << 10 | 1U << 18 | 1U << 21>))
 
 namespace {
 

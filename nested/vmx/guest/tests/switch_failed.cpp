@@ -29,11 +29,11 @@ VMX_TEST(list_entry_fails_state, "vmx.switch.entry_load_fails_state",
     guest.start(code);
     if (!guest.run_to(ExitReason::cpuid, "CPUID"))
         return;
-    auto* const list = use_list(List::entry_load, 1);
+    auto* const list = use_msr_list(MsrList::entry_load, 1);
     list[0] = {msr::fs_base, 0, 0};
-    auto* const store = use_list(List::exit_store, 1);
+    auto* const store = use_msr_list(MsrList::exit_store, 1);
     store[0] = {msr::lstar, 0, 0x1234'5678};
-    auto* const load = use_list(List::exit_load, 1);
+    auto* const load = use_msr_list(MsrList::exit_load, 1);
     load[0] = {msr::kernel_gs_base, 0, some};
     guest::wrmsr(msr::kernel_gs_base, other);
     write(Field::host_ia32_sysenter_eip, other);
@@ -71,11 +71,11 @@ void failed_entry_state(Field field, std::uint64_t bad) {
     guest.start(code);
     if (!guest.run_to(ExitReason::cpuid, "CPUID"))
         return;
-    auto* const entry_list = use_list(List::entry_load, 1);
+    auto* const entry_list = use_msr_list(MsrList::entry_load, 1);
     entry_list[0] = {msr::lstar, 0, 0x4321};
-    auto* const store = use_list(List::exit_store, 1);
+    auto* const store = use_msr_list(MsrList::exit_store, 1);
     store[0] = {msr::lstar, 0, 0x1234'5678};
-    auto* const load = use_list(List::exit_load, 1);
+    auto* const load = use_msr_list(MsrList::exit_load, 1);
     load[0] = {msr::kernel_gs_base, 0, some};
     guest::wrmsr(msr::kernel_gs_base, other);
     guest::wrmsr(msr::lstar, 0x8765);
@@ -123,9 +123,9 @@ VMX_TEST(failed_valid_state, "vmx.switch.vmfail_state",
         L2 guest;
         auto code = [] {};
         guest.start(code);
-        auto* const load = use_list(List::exit_load, 1);
+        auto* const load = use_msr_list(MsrList::exit_load, 1);
         load[0] = {msr::kernel_gs_base, 0, some};
-        auto* const entry_load = use_list(List::entry_load, 1);
+        auto* const entry_load = use_msr_list(MsrList::entry_load, 1);
         entry_load[0] = {msr::kernel_gs_base, 0, some + 1};
         guest::wrmsr(msr::kernel_gs_base, other);
         const auto cr0 = guest::control_register<0>();

@@ -35,7 +35,7 @@ VMX_TEST(list_entry_load, "vmx.switch.entry_load",
         }
     };
     guest.start(code);
-    auto* const list = use_list(List::entry_load, 4);
+    auto* const list = use_msr_list(MsrList::entry_load, 4);
     for (std::uint64_t round = 0; round < 3; ++round) {
         list[0] = {msr::kernel_gs_base, 0, some + round};
         list[1] = {msr::star, 0, (0x0013'0008 + round) << 32};
@@ -58,7 +58,7 @@ VMX_TEST(list_entry_load_order, "vmx.switch.entry_load_order",
     std::uint64_t seen = 0;
     auto code = [&] { seen = guest::rdmsr(msr::kernel_gs_base); };
     guest.start(code);
-    auto* const list = use_list(List::entry_load, 2);
+    auto* const list = use_msr_list(MsrList::entry_load, 2);
     list[0] = {msr::kernel_gs_base, 0, some};
     list[1] = {msr::kernel_gs_base, 0, other};
     guest.run_to_end();
@@ -71,7 +71,7 @@ VMX_TEST(list_entry_load_count, "vmx.switch.entry_load_count",
     std::uint64_t seen = 0;
     auto code = [&] { seen = guest::rdmsr(msr::kernel_gs_base); };
     guest.start(code);
-    auto* const list = use_list(List::entry_load, 1);
+    auto* const list = use_msr_list(MsrList::entry_load, 1);
     list[0] = {msr::kernel_gs_base, 0, some};
     list[1] = {msr::fs_base, 1, other};
     guest.run_to_end();
@@ -87,7 +87,7 @@ VMX_TEST(list_entry_load_overrides, "vmx.switch.entry_load_overrides",
         seen[1] = guest::rdmsr(msr::pat);
     };
     guest.start(code);
-    auto* const list = use_list(List::entry_load, 2);
+    auto* const list = use_msr_list(MsrList::entry_load, 2);
     list[0] = {msr::sysenter_esp, 0, some};
     list[1] = {msr::pat, 0, 0x0001'0406'0007'0406};
     write(Field::guest_ia32_sysenter_esp, other);
@@ -103,7 +103,7 @@ VMX_TEST(list_entry_load_pages, "vmx.switch.entry_load_pages",
     std::uint64_t seen = 0;
     auto code = [&] { seen = guest::rdmsr(msr::kernel_gs_base); };
     guest.start(code);
-    auto* const list = use_list(List::entry_load, 512, 4096 - 16);
+    auto* const list = use_msr_list(MsrList::entry_load, 512, 4096 - 16);
     for (std::uint64_t i = 0; i < 512; ++i)
         list[i] = {msr::kernel_gs_base, 0, some + i};
     guest.run_to_end();
@@ -113,12 +113,12 @@ VMX_TEST(list_entry_load_pages, "vmx.switch.entry_load_pages",
 // Items that must not be loaded.
 namespace {
 
-void fails_at(std::uint32_t position, const Item& bad, const char* what) {
+void fails_at(std::uint32_t position, const MsrItem& bad, const char* what) {
     L2 guest;
     bool ran = false;
     auto code = [&] { ran = true; };
     guest.start(code);
-    auto* const list = use_list(List::entry_load, position + 2);
+    auto* const list = use_msr_list(MsrList::entry_load, position + 2);
     for (std::uint32_t i = 0; i < position + 2; ++i)
         list[i] = {msr::kernel_gs_base, 0, some + i};
     list[position - 1] = bad;

@@ -34,7 +34,7 @@ VMX_TEST(list_exit_store, "vmx.switch.exit_store",
         }
     };
     guest.start(code);
-    auto* const list = use_list(List::exit_store, 4, 4096 - 32);
+    auto* const list = use_msr_list(MsrList::exit_store, 4, 4096 - 32);
     list[0] = {msr::kernel_gs_base, 0, 1};
     list[1] = {msr::lstar, 0, 2};
     list[2] = {msr::sysenter_esp, 0, 3};
@@ -60,7 +60,7 @@ VMX_TEST(list_exit_store_fields, "vmx.switch.exit_store_fields",
     auto code = [] {};
     guest.start(code);
     const auto fs = read(Field::host_fs_base);
-    auto* const list = use_list(List::exit_store, 3);
+    auto* const list = use_msr_list(MsrList::exit_store, 3);
     list[0] = {msr::fs_base, 0, 0};
     list[1] = {msr::pat, 0, 0};
     list[2] = {msr::efer, 0, 0};
@@ -91,7 +91,7 @@ VMX_TEST(list_exit_load, "vmx.switch.exit_load", "Each MSR of the VM-exit MSR-lo
         }
     };
     guest.start(code);
-    auto* const list = use_list(List::exit_load, 3, 4096 - 16);
+    auto* const list = use_msr_list(MsrList::exit_load, 3, 4096 - 16);
     std::uint64_t before = other;
     guest::wrmsr(msr::kernel_gs_base, other);
     for (std::uint64_t round = 0; round < 3; ++round) {
@@ -114,7 +114,7 @@ VMX_TEST(list_exit_load_overrides, "vmx.switch.exit_load_overrides",
     L2 guest;
     auto code = [] {};
     guest.start(code);
-    auto* const list = use_list(List::exit_load, 2);
+    auto* const list = use_msr_list(MsrList::exit_load, 2);
     list[0] = {msr::sysenter_esp, 0, some};
     list[1] = {msr::pat, 0, 0x0001'0406'0007'0406};
     write(Field::host_ia32_sysenter_esp, other);
@@ -131,7 +131,7 @@ VMX_TEST(list_exit_both, "vmx.switch.exit_store_before_load",
     L2 guest;
     auto code = [] { guest::wrmsr(msr::kernel_gs_base, some); };
     guest.start(code);
-    auto* const store = use_list(List::exit_store, 1);
+    auto* const store = use_msr_list(MsrList::exit_store, 1);
     store[0] = {msr::kernel_gs_base, 0, 0};
     write(Field::exit_msr_load_count, 1);
     write(Field::exit_msr_load_address, conform::physical(store));
@@ -152,8 +152,8 @@ VMX_TEST(list_all_three, "vmx.switch.lists_three",
         }
     };
     guest.start(code);
-    auto* const mine = use_list(List::exit_load, 1);
-    auto* const its = use_list(List::exit_store, 1);
+    auto* const mine = use_msr_list(MsrList::exit_load, 1);
+    auto* const its = use_msr_list(MsrList::exit_store, 1);
     write(Field::entry_msr_load_count, 1);
     write(Field::entry_msr_load_address, conform::physical(its));
     mine[0] = {msr::kernel_gs_base, 0, some};
@@ -177,7 +177,7 @@ VMX_TEST(list_exit_store_tsc, "vmx.switch.exit_store_tsc",
         constexpr std::uint64_t by = 0x1000'0000'0000;
         auto code = [&] { last = guest::rdtsc(); };
         guest.start(code);
-        auto* const list = use_list(List::exit_store, 1);
+        auto* const list = use_msr_list(MsrList::exit_store, 1);
         list[0] = {0x10, 0, 0};
         if (offset) {
             set(Field::primary_controls, primary::use_tsc_offsetting);
@@ -205,20 +205,20 @@ VMX_TEST(list_exit_store_tsc, "vmx.switch.exit_store_tsc",
         if (!guest.run_to_end())                                                                             \
             return;                                                                                          \
         guest.start(code);                                                                                   \
-        use_list(list, 1)[0] = __VA_ARGS__;                                                                  \
+        use_msr_list(list, 1)[0] = __VA_ARGS__;                                                              \
         conform::announce();                                                                                 \
         guest.try_run();                                                                                     \
         conform::expect(false, "VMRESUME comes back");                                                       \
     }
-ABORT(load_fs_base, List::exit_load, "IA32_FS_BASE in the VM-exit MSR-load list", {msr::fs_base, 0, 0})
-ABORT(load_reserved, List::exit_load, "an item of the VM-exit MSR-load list with bits 63:32 not 0",
+ABORT(load_fs_base, MsrList::exit_load, "IA32_FS_BASE in the VM-exit MSR-load list", {msr::fs_base, 0, 0})
+ABORT(load_reserved, MsrList::exit_load, "an item of the VM-exit MSR-load list with bits 63:32 not 0",
       {msr::lstar, 1, 0})
-ABORT(load_value, List::exit_load, "a value in the VM-exit MSR-load list that WRMSR refuses",
+ABORT(load_value, MsrList::exit_load, "a value in the VM-exit MSR-load list that WRMSR refuses",
       {msr::pat, 0, 2})
-ABORT(store_x2apic, List::exit_store, "an MSR of the x2APIC in the VM-exit MSR-store list", {0x808, 0, 0})
-ABORT(store_reserved, List::exit_store, "an item of the VM-exit MSR-store list with bits 63:32 not 0",
+ABORT(store_x2apic, MsrList::exit_store, "an MSR of the x2APIC in the VM-exit MSR-store list", {0x808, 0, 0})
+ABORT(store_reserved, MsrList::exit_store, "an item of the VM-exit MSR-store list with bits 63:32 not 0",
       {msr::lstar, 1, 0})
-ABORT(store_unknown, List::exit_store, "an MSR in the VM-exit MSR-store list that there is none of",
+ABORT(store_unknown, MsrList::exit_store, "an MSR in the VM-exit MSR-store list that there is none of",
       {0x4567'89ab, 0, 0})
 
 } // namespace nestbed::vmx
