@@ -1,0 +1,101 @@
+#include "nested/vmx/guest/placement.hpp"
+
+#include <utility>
+
+#include "core/guest/runtime.hpp"
+#include "nested/guest/memory.hpp"
+#include "nested/vmx/guest/l1.hpp"
+
+namespace nestbed::vmx {
+
+using conform::expect_equal;
+using conform::physical;
+
+namespace {
+
+constexpr std::uint64_t cr4_pse = 1U << 4;
+constexpr std::uint64_t cr4_pae = 1U << 5;
+constexpr std::uint64_t cr4_pcide = 1U << 17;
+constexpr std::uint64_t efer_lme_lma = 0x500;
+constexpr std::uint32_t code_32 = 0xc09b;
+constexpr std::uint32_t data_32 = 0xc093;
+constexpr std::uint32_t busy_tss_32 = 0x008b;
+
+// Identity, with pages of 4 MiB: present, writable, user, accessed, dirty.
+std::uint64_t make_page_directory() {
+    auto* const entries = static_cast<std::uint32_t*>(conform::allocate_pages(1));
+    for (std::uint32_t i = 0; i < 1024; ++i)
+        entries[i] = i << 22 | 0xe7;
+    return physical(entries);
+}
+
+void set_segment(Field selector, Field access, std::uint16_t value, std::uint32_t rights) {
+    write(selector, value);
+    write(access, rights);
+}
+
+} // namespace
+
+void move_to_ring_3(L2& guest) {
+    using nestbed::wire::user_code_selector;
+    using nestbed::wire::user_data_selector;
+    set_segment(Field::guest_cs_selector, Field::guest_cs_access_rights, user_code_selector, 0xa0fb);
+    set_segment(Field::guest_ss_selector, Field::guest_ss_access_rights, user_data_selector, 0xc0f3);
+    set_segment(Field::guest_ds_selector, Field::guest_ds_access_rights, user_data_selector, 0xc0f3);
+    set_segment(Field::guest_es_selector, Field::guest_es_access_rights, user_data_selector, 0xc0f3);
+    auto& context = guest.context();
+    write(Field::guest_rsp, physical(context.user_stack) + sizeof context.user_stack - 8);
+}
+
+void place_32(L2& guest, const Snippet& snippet) {
+    place(guest, snippet);
+    clear(Field::entry_controls, vm_entry::ia_32e_mode_guest);
+    write(Field::guest_cr3, make_page_directory());
+    write(Field::guest_cr4, (read(Field::guest_cr4) & ~(cr4_pae | cr4_pcide)) | cr4_pse);
+    if (allowed_entry().may_set(vm_entry::load_ia32_efer))
+        write(Field::guest_ia32_efer, read(Field::guest_ia32_efer) & ~efer_lme_lma);
+    auto* const gdt = reinterpret_cast<std::uint64_t*>(guest.context().gdt);
+    gdt[flat_code_32 / 8] = 0x00cf'9b00'0000'ffff;
+    gdt[flat_data_32 / 8] = 0x00cf'9300'0000'ffff;
+    gdt[data_not_present / 8] = 0x00cf'1300'0000'ffff;
+    set_segment(Field::guest_cs_selector, Field::guest_cs_access_rights, flat_code_32, code_32);
+    for (const auto& [selector, access] : {std::pair{Field::guest_ss_selector, Field::guest_ss_access_rights},
+                                           {Field::guest_ds_selector, Field::guest_ds_access_rights},
+                                           {Field::guest_es_selector, Field::guest_es_access_rights}})
+        set_segment(selector, access, flat_data_32, data_32);
+    write(Field::guest_tr_access_rights, busy_tss_32);
+    auto* registers = &guest.registers.rax;
+    for (unsigned i = 0; i < 15; ++i)
+        registers[i] &= 0xffff'ffff;
+}
+
+void handle_by_skipping(L2& guest, const Snippet& snippet) {
+    guest.context().value[15] = snippet.end();
+    guest.context().hook = [](guest::ExceptionFrame& frame) {
+        frame.rip = conform::l2_context().value[15];
+        return true;
+    };
+}
+
+bool expect_operand(L2& guest, const Snippet& snippet, const Operand& operand, const char* file,
+                    std::uint32_t line) {
+    const auto before = guest.registers;
+    if (!guest.run_to(operand.reason, "the instruction", file, line))
+        return false;
+    expect_equal(read(Field::guest_rip), snippet.address(), "guest RIP", file, line);
+    expect_equal(read(Field::exit_instruction_length), snippet.end() - snippet.address(),
+                 "VM-exit instruction length", file, line);
+    expect_equal(read(Field::exit_qualification) & operand.qualification_mask, operand.qualification,
+                 "exit qualification, where it is defined", file, line);
+    if (operand.information.mask != 0)
+        expect_equal(read(Field::exit_instruction_information) & operand.information.mask,
+                     operand.information.value, "VM-exit instruction information, where it is defined", file,
+                     line);
+    for (unsigned i = 0; i < 15; ++i)
+        expect_equal((&guest.registers.rax)[i], (&before.rax)[i],
+                     conform::Text{"general register ", i, " (RAX, RBX, RCX, RDX, RSI, RDI, RBP, R8...)"},
+                     file, line);
+    return true;
+}
+
+} // namespace nestbed::vmx
