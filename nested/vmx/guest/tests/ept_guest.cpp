@@ -160,6 +160,9 @@ void user_page(std::uint64_t bit, unsigned cpuid_bit, Touch access, std::uint64_
         return;
     Window window;
     window.guest.intercept_exception(14);
+    // All that L1 and L2 are made of is the supervisor's, the window alone is the user's.
+    window.own.entry(0, 4) &= ~page_bit::user;
+    write(Field::host_cr3, window.own.root());
     const auto host = read(Field::host_cr4);
     for (unsigned round = 0; round < 4; ++round) {
         const bool in_l2 = round % 2 != 0;
