@@ -19,10 +19,19 @@ needs_lab() {
     esac
 }
 
+# needs_bochs ARGS...: whether it may emulate an Intel machine. Only where that is asked for, since Debian's Bochs
+# drags in a graphical toolkit.
+needs_bochs() {
+    case $1 in
+    lab) [[ " ${*/=/ } " == *' --silicon intel '* ]] ;;
+    conform) [[ ${2-} == run && " $* " == *' vmx.'* && $(cat /sys/module/kvm_intel/parameters/nested 2>/dev/null) != [1Y] ]] ;;
+    *) false ;;
+    esac
+}
+
 kinds=(build)
-! needs_lab "${1-validate}" || kinds=(build lab)
-# Bochs only where it is asked for, since Debian's drags in a graphical toolkit.
-[[ ${1-} != lab || " ${*/=/ } " != *' --silicon intel '* ]] || kinds=(build lab-intel)
+! needs_lab "${1-validate}" || kinds+=(lab)
+! needs_bochs "${@-validate}" || kinds+=(lab-intel)
 
 take_lock || exit "$host_lacks"
 : >"$setup_log"

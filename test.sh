@@ -191,11 +191,11 @@ run_all() {
     fi
 }
 
-failures=() kinds=(build lab test) preset=release
+failures=() kinds=(build lab lab-intel test) preset=release
 case ${1-} in
 --help | -h) sed -n '2,/^set/ { s/^# \{0,1\}//p }' "${BASH_SOURCE[0]}" && exit ;;
 --sanitize) preset=asan && shift ;;
---change) preset=change kinds=(build lab test ci) && shift ;;
+--change) preset=change kinds=(build lab lab-intel test ci) && shift ;;
 --all) preset=all kinds=(build lab lab-intel test ci) && shift ;;
 esac
 

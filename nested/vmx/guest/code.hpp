@@ -29,9 +29,7 @@ inline void start_code(L2& guest, const char* code, std::uint64_t argument = 0) 
 } // namespace nestbed::vmx
 
 // L2_CODE(name, 32, "movw $1, %ax; vmcall") makes `extern const char name[]`, code of that many bits.
-#ifndef L2_CODE
 #define L2_CODE(name, bits, text)                                                                            \
     extern "C" const char name[];                                                                            \
     asm(".pushsection .text\n.code" #bits "\n.balign 16\n.globl " #name "\n" #name ":\n" text                \
         "\n.code64\n.popsection\n")
-#endif

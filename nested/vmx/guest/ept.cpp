@@ -12,6 +12,9 @@ bool capable(std::uint64_t bits) {
 }
 } // namespace
 
+bool has_ept() {
+    return allowed_secondary().may_set(secondary::enable_ept);
+}
 bool has_page_size(PageSize size) {
     switch (size) {
     case PageSize::k4:

@@ -62,6 +62,7 @@ inline constexpr std::uint64_t invept_single_context = 1U << 25;
 inline constexpr std::uint64_t invvpid = std::uint64_t{1} << 32;
 inline constexpr std::uint64_t invvpid_individual_address = std::uint64_t{1} << 40;
 } // namespace ept_capability
+bool has_ept();
 bool has_page_size(PageSize size);
 bool has_execute_only();
 bool has_ept_accessed_dirty();

@@ -1,4 +1,4 @@
-// Events that a vCPU sends itself, and what L1 has taken of them.
+// Events that a vCPU sends itself or another, and what L1 has taken of them.
 #pragma once
 
 #include <cstdint>
@@ -29,24 +29,31 @@ inline constexpr std::uint64_t activity_wait_for_sipi = 3;
 inline constexpr std::uint64_t pending_enabled_breakpoint = 1U << 12;
 inline constexpr std::uint64_t pending_bs = 1U << 14;
 
-// To this vCPU's local APIC. Synchronous: pending when this returns. Also in L2, where the APIC is L1's.
-inline void send_to(std::uint32_t apic_id, guest::apic::Delivery delivery, std::uint8_t vector = 0) {
+// To a local APIC, by its id. Synchronous for the sender itself: pending when this returns. Also in L2, whose
+// GS is not the vCPU's, where the APIC is L1's.
+inline void send_to_id(std::uint32_t apic_id, guest::apic::Delivery delivery, std::uint8_t vector = 0) {
     using namespace guest::apic;
     write(Register::interrupt_command, command(apic_id, Shorthand::none, delivery, vector));
 }
 inline std::uint32_t own_apic_id() {
-    return guest::mailbox_of(guest::this_vcpu().vcpu).apic_id;
+    return guest::this_vcpu().apic_id;
+}
+// To that of vCPU `vcpu`.
+inline void send_to(std::uint32_t vcpu, guest::apic::Delivery delivery, std::uint8_t vector = 0) {
+    send_to_id(guest::mailbox_of(vcpu).apic_id, delivery, vector);
 }
 inline void interrupt_self(std::uint8_t vector) {
-    send_to(own_apic_id(), guest::apic::Delivery::fixed, vector);
+    send_to_id(own_apic_id(), guest::apic::Delivery::fixed, vector);
 }
 inline void nmi_self() {
-    send_to(own_apic_id(), guest::apic::Delivery::nmi);
+    send_to_id(own_apic_id(), guest::apic::Delivery::nmi);
 }
 
-// From now on L1 counts interrupts of this vector.
+// From now on L1 counts interrupts of this vector, on all vCPUs.
 void count_interrupts(std::uint8_t vector);
+// Those that this vCPU's L1 has taken, or another's.
 std::uint32_t interrupts_taken(std::uint8_t vector);
+std::uint32_t interrupts_taken_by(std::uint32_t vcpu, std::uint8_t vector);
 
 // Fires once, `ticks` of the TSC from now, with this vector: the local APIC's timer in TSC-deadline mode.
 void start_timer(std::uint64_t ticks, std::uint8_t vector);
@@ -61,6 +68,13 @@ inline void settle() {
         guest::pause();
 }
 
+// Some milliseconds at the TSC's rate, for what must not come at all.
+inline void wait_ms(std::uint64_t milliseconds) {
+    const auto until = guest::rdtsc() + guest::header().tsc_khz * milliseconds;
+    while (guest::rdtsc() < until)
+        guest::pause();
+}
+
 // Makes L2 begin in ring 3, after L2::start(): on its user stack, with the selectors of core/wire/layout.hpp.
 void begin_in_ring_3(L2& guest);
 
@@ -68,10 +82,6 @@ void begin_in_ring_3(L2& guest);
 inline std::uint64_t* gate_of(L2& guest, std::uint8_t vector) {
     return reinterpret_cast<std::uint64_t*>(guest.context().idt + std::uint64_t{16} * vector);
 }
-
-// L2 runs on EPT of L1's that maps all memory to itself, write-back, in 2 MiB pages, and that L0 has not met
-// yet: it has to step in while L2 runs, and while events are delivered to it.
-void use_fresh_ept(L2& guest);
 
 // A control of the pin-based, primary or secondary word. Where it may not be 1 the test is not applicable and
 // this returns false.

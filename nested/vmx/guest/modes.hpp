@@ -1,9 +1,10 @@
 // L2 outside 64-bit mode: what in the current VMCS makes it so. Code for these modes is assembled apart
-// (L2_CODE below) and runs without handlers: intercept what may happen.
+// (L2_CODE of code.hpp) and runs without handlers: intercept what may happen.
 #pragma once
 
 #include <cstdint>
 
+#include "nested/vmx/guest/code.hpp"
 #include "nested/vmx/guest/l2.hpp"
 
 namespace nestbed::vmx {
@@ -34,9 +35,3 @@ void set_compatibility_mode(L2& guest, std::uint64_t code, std::uint64_t stack);
 void set_virtual_8086_mode(L2& guest, std::uint64_t code, std::uint64_t stack);
 
 } // namespace nestbed::vmx
-
-// L2_CODE(name, 16, "movw $1, %ax; vmcall") makes `extern const char name[]`, code of that many bits.
-#define L2_CODE(name, bits, text)                                                                            \
-    extern "C" const char name[];                                                                            \
-    asm(".pushsection .text\n.code" #bits "\n.balign 16\n.globl " #name "\n" #name ":\n" text                \
-        "\n.code64\n.popsection\n")

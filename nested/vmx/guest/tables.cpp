@@ -77,4 +77,14 @@ std::uint64_t& FourLevelTables::entry(std::uint64_t at, unsigned level) {
     return table[at >> shift_of(level) & 511];
 }
 
+std::uint64_t FourLevelTables::leaf(std::uint64_t at) const {
+    auto entry = _root;
+    for (unsigned level = 4; level > 0; --level) {
+        entry = table_at(entry)[at >> shift_of(level) & 511];
+        if ((entry & any) == 0 || (entry & large) != 0)
+            break;
+    }
+    return entry;
+}
+
 } // namespace nestbed::vmx

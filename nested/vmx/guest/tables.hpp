@@ -32,6 +32,9 @@ public:
     // flush.
     [[nodiscard]] std::uint64_t& entry(std::uint64_t address, unsigned level);
 
+    // The entry that maps `address` now, of whatever size.
+    [[nodiscard]] std::uint64_t leaf(std::uint64_t address) const;
+
 protected:
     // Maps [0, 4 GiB), and all of L1's memory, to themselves in pages of this size. `table` and `leaf` are
     // the bits of entries that refer to a table or map a page.

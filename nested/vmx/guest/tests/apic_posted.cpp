@@ -4,7 +4,7 @@
 #include "nested/guest/barrier.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
-#include "nested/vmx/guest/vcpus.hpp"
+#include "nested/vmx/guest/events.hpp"
 #include "nested/vmx/guest/virtual_apic.hpp"
 
 namespace nestbed::vmx {
@@ -18,7 +18,6 @@ namespace {
 using guest::apic::Delivery;
 
 constexpr std::uint8_t notification = 0xe1;
-constexpr std::uint64_t rflags_if = 0x200;
 
 // 64 bytes: requests by vector, then outstanding notification in bit 256.
 struct alignas(64) Descriptor64 {
@@ -49,7 +48,7 @@ struct Posted : VirtualApic {
         set(Field::pin_based_controls,
             pin_based::process_posted_interrupts | pin_based::external_interrupt_exiting);
         set(Field::exit_controls, vm_exit::acknowledge_interrupt_on_exit);
-        count_in_l1(notification);
+        count_interrupts(notification);
     }
 };
 
@@ -79,7 +78,8 @@ VMX_TEST(
     expect_equal(apic.descriptor.requests[1] | apic.descriptor.requests[2], 0U, "requests of the descriptor");
     expect(apic.is_set(Apic::request, 0x45), "VIRR has the other");
     expect_equal(read(Field::guest_interrupt_status), 0xa245U, "guest interrupt status");
-    expect_equal(counted_in_l1(guest::this_vcpu().vcpu, notification), 0U, "notifications that L1 has seen");
+    expect_equal(interrupts_taken_by(guest::this_vcpu().vcpu, notification), 0U,
+                 "notifications that L1 has seen");
 }
 VMX_TEST(apic_posted_other, "vmx.apic.posted_other_vector", "Another vector in L2 leaves, acknowledged",
          "Posted-Interrupt Processing") {
@@ -130,7 +130,8 @@ VMX_TEST(apic_posted_root, "vmx.apic.posted_in_root",
     send_to(guest::this_vcpu().vcpu, Delivery::fixed, notification);
     for (int i = 0; i < 2000; ++i)
         guest::pause();
-    expect_equal(counted_in_l1(guest::this_vcpu().vcpu, notification), 1U, "notifications that L1 has seen");
+    expect_equal(interrupts_taken_by(guest::this_vcpu().vcpu, notification), 1U,
+                 "notifications that L1 has seen");
     expect_equal(apic.descriptor.control & 1, 1U, "outstanding notification, as it was");
 }
 namespace {
@@ -145,7 +146,7 @@ void posted_from_other() {
         return;
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
-        pass_ms(20);
+        wait_ms(20);
         for (unsigned i = 1; i <= rounds; ++i) {
             guest::load(posted)->descriptor.post(0x45);
             send_to(1, Delivery::fixed, notification);
@@ -177,7 +178,7 @@ void posted_from_other() {
     set(Field::guest_rflags, halted ? 0 : rflags_if);
     apic.guest.run_to_end("L2 gets all of them without an exit");
     expect_equal(apic.guest.context().interrupts[0x45], rounds, "interrupts that L2 has seen");
-    expect_equal(counted_in_l1(1, notification), 0U, "notifications that L1 has seen");
+    expect_equal(interrupts_taken_by(1, notification), 0U, "notifications that L1 has seen");
     barrier.wait();
 }
 } // namespace

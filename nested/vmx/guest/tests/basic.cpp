@@ -90,9 +90,6 @@ L2_CODE(l2_basic_32, 32, "movl $0x32323232, %eax; pushl %eax; popl %ecx; vmcall"
 
 namespace {
 
-std::uint64_t address_of(const char* code) {
-    return reinterpret_cast<std::uint64_t>(code);
-}
 // Below 1 MiB at a multiple of 16, for modes that reach no further: memory that nothing else uses.
 constexpr std::uint64_t low_code = 0x4'0000;
 constexpr std::uint64_t low_stack = 0x5'0000;

@@ -42,9 +42,6 @@ std::uint64_t page_with_32(std::uint32_t value) {
 std::uint64_t stack() {
     return conform::physical(conform::allocate_pages(2)) + 4096;
 }
-std::uint64_t address_of(const char* code) {
-    return reinterpret_cast<std::uint64_t>(code);
-}
 std::uint64_t& entry_at(std::uint64_t table, std::uint64_t index) {
     return guest::pointer_to<std::uint64_t>(table)[index];
 }

@@ -32,10 +32,6 @@ Field pdpte(unsigned i) {
 std::uint64_t* table_at(std::uint64_t address) {
     return guest::pointer_to<std::uint64_t>(address & page_bit::address);
 }
-std::uint64_t address_of(const char* code) {
-    return reinterpret_cast<std::uint64_t>(code);
-}
-
 // L2 in PAE mode, and PDPTEs for the fourth quarter that lead to pages with different words.
 struct Pae {
     L2 guest;

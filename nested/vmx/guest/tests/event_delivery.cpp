@@ -4,6 +4,7 @@
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
 #include "nested/vmx/guest/code.hpp"
+#include "nested/vmx/guest/ept.hpp"
 #include "nested/vmx/guest/events.hpp"
 
 namespace nestbed::vmx {
@@ -259,32 +260,25 @@ void delivery() {
 // An EPT violation takes the place of the exception: L1's entry for the stack is not present.
 template<Kind kind>
 void delivery_ept() {
-    if (!allowed_secondary().may_set(secondary::enable_ept))
+    if (!has_ept())
         return conform::not_applicable("KVM does not offer EPT");
     if (kind.source == Source::interrupt)
         count_interrupts(kind.vector);
     L2 guest;
     if (!prepare(guest, kind))
         return;
-    use_fresh_ept(guest);
-    const auto root = read(Field::ept_pointer) & ~std::uint64_t{0xfff};
-    const auto stack = code_stack(guest);
-    const auto pointers = *guest::pointer_to<std::uint64_t>(root) & ~std::uint64_t{0xfff};
-    const auto directory = guest::pointer_to<std::uint64_t>(pointers)[stack >> 30] & 0x000f'ffff'ffff'f000;
-    auto& entry = guest::pointer_to<std::uint64_t>(directory)[stack >> 21 & 0x1ff];
+    ExtendedPageTables tables;
+    tables.use_in(guest);
     // The stack's page alone: L2's tables and code may be in the same 2 MiB.
-    auto* const table = static_cast<std::uint64_t*>(conform::allocate_pages(1));
-    for (std::uint64_t i = 0; i < 512; ++i)
-        table[i] = (entry & 0x000f'ffff'ffe0'0000) + (i << 12) + 7 + (6U << 3);
-    entry = conform::physical(table) | 7;
-    auto& page = table[(stack - 8) >> 12 & 0x1ff];
-    page &= ~std::uint64_t{7};
+    auto& page = tables.entry(code_stack(guest) - 8, 1);
+    page &= ~ept_bit::all;
     if (!guest.run_to(ExitReason::ept_violation, "an EPT violation during the delivery"))
         return;
-    expect_equal(read(Field::guest_physical_address) >> 12, (stack - 8) >> 12, "page of the address");
+    expect_equal(read(Field::guest_physical_address) >> 12, (code_stack(guest) - 8) >> 12,
+                 "page of the address");
     expect_vectoring(guest, kind);
     expect_equal(read(Field::exit_interruption_information) >> 31, 0U, "VM-exit interruption information");
-    page |= 7;
+    page |= ept_bit::all;
     reinject(guest, kind);
 }
 

@@ -3,6 +3,7 @@
 #include "core/guest/runtime.hpp"
 #include "nested/vmx/guest/case.hpp"
 #include "nested/vmx/guest/code.hpp"
+#include "nested/vmx/guest/ept.hpp"
 #include "nested/vmx/guest/events.hpp"
 
 namespace nestbed::vmx {
@@ -72,11 +73,14 @@ void judge(L2& guest, const Injected& injected, std::uint64_t rip, std::uint64_t
 template<Injected injected, Paging paging = Paging::shared, Ring ring = Ring::kernel,
          std::uint64_t rflags = all_flags>
 void inject() {
-    if (paging == Paging::fresh_ept && !allowed_secondary().may_set(secondary::enable_ept))
+    if (paging == Paging::fresh_ept && !has_ept())
         return conform::not_applicable("KVM does not offer EPT");
     L2 guest;
-    if (paging == Paging::fresh_ept)
-        use_fresh_ept(guest);
+    // Tables that L0 has not met yet: it has to step in while the event is delivered.
+    if (paging == Paging::fresh_ept) {
+        const ExtendedPageTables tables;
+        tables.use_in(guest);
+    }
     std::uint64_t seen = 0;
     auto code = [&] { seen = 1; };
     guest.start(code);

@@ -5,7 +5,7 @@
 #include "nested/vmx/guest/case.hpp"
 #include "nested/vmx/guest/code.hpp"
 #include "nested/vmx/guest/events.hpp"
-#include "nested/vmx/guest/legacy.hpp"
+#include "nested/vmx/guest/modes.hpp"
 #include "nested/vmx/qualification.hpp"
 
 namespace nestbed::vmx {
@@ -25,7 +25,7 @@ constexpr std::uint16_t task = 0x48;
 
 // A 32-bit L2 whose gate of `vector` is a task gate to a task that is there and not busy.
 void set_up(L2& guest, const char* code, std::uint8_t vector) {
-    set_legacy_mode(guest, address_of(code), code_stack(guest), conform::physical(guest.context().tss));
+    set_legacy_paging_mode(guest, address_of(code), code_stack(guest));
     auto* const gdt = reinterpret_cast<std::uint64_t*>(guest.context().gdt);
     const auto tss = conform::physical(conform::allocate_pages(1));
     gdt[task / 8] = 0x67 | (tss & 0xff'ffff) << 16 | std::uint64_t{0x89} << 40 | (tss >> 24 & 0xff) << 56;

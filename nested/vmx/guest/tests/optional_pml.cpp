@@ -2,7 +2,7 @@
 #include "core/guest/runtime.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
-#include "nested/vmx/guest/identity_ept.hpp"
+#include "nested/vmx/guest/ept.hpp"
 #include "nested/vmx/guest/placement.hpp"
 
 namespace nestbed::vmx {
@@ -17,7 +17,7 @@ namespace {
 constexpr unsigned entries = 512;
 
 bool offered() {
-    if (allowed_secondary().may_set(secondary::enable_pml) && offers_accessed_dirty())
+    if (allowed_secondary().may_set(secondary::enable_pml) && has_ept_accessed_dirty())
         return true;
     not_applicable("KVM does not offer PML");
     return false;
@@ -25,11 +25,12 @@ bool offered() {
 
 struct Logged {
     L2 guest;
-    IdentityEpt ept;
+    ExtendedPageTables ept;
     std::uint64_t* log = static_cast<std::uint64_t*>(conform::allocate_pages(1));
 
     explicit Logged(std::uint64_t index = entries - 1) {
-        ept.use_in(guest, true);
+        ept.use_accessed_dirty(true);
+        ept.use_in(guest);
         write(Field::pml_address, physical(log));
         write(Field::pml_index, index);
         set(Field::secondary_controls, secondary::enable_pml);
@@ -48,7 +49,7 @@ L2_SNIPPET(pml_read, "movq 0x18(%rbx), %rax");
 
 std::uint64_t own_page(Logged& logged) {
     const auto page = physical(conform::allocate_pages(1));
-    logged.ept.page(page);
+    static_cast<void>(logged.ept.entry(page, 1)); // splits a larger page
     return page;
 }
 
@@ -66,7 +67,7 @@ VMX_TEST(optional_pml_write, "vmx.optional.pml_write",
     expect_executes(logged.guest, pml_write);
     expect(read(Field::pml_index) < entries - 1, "the PML index went down");
     expect_equal(logged.found(page), 1U, "times that the page is in the log");
-    expect_equal(logged.ept.page(page) & IdentityEpt::dirty, IdentityEpt::dirty, "dirty flag");
+    expect_equal(logged.ept.entry(page, 1) & ept_bit::dirty, ept_bit::dirty, "dirty flag");
     for (unsigned i = 0; i <= read(Field::pml_index); ++i)
         expect_equal(logged.log[i], 0U, "entries that are not yet used");
 }
@@ -82,7 +83,7 @@ VMX_TEST(optional_pml_all, "vmx.optional.pml_log_complete",
     expect_executes(logged.guest, pml_write);
     for (auto i = read(Field::pml_index) + 1; i < entries; ++i) {
         expect_equal(logged.log[i] & 0xfff, 0U, "low bits of what was logged");
-        expect_equal(logged.ept.leaf(logged.log[i]) & IdentityEpt::dirty, IdentityEpt::dirty,
+        expect_equal(logged.ept.leaf(logged.log[i]) & ept_bit::dirty, ept_bit::dirty,
                      "dirty flag of what was logged");
     }
 }
@@ -95,7 +96,7 @@ VMX_TEST(optional_pml_read, "vmx.optional.pml_read", "A read is not logged", "Pa
     logged.guest.registers.rbx = page;
     expect_executes(logged.guest, pml_read);
     expect_equal(logged.found(page), 0U, "times that the page is in the log");
-    expect_equal(logged.ept.page(page) & (IdentityEpt::dirty | IdentityEpt::accessed), IdentityEpt::accessed,
+    expect_equal(logged.ept.entry(page, 1) & (ept_bit::dirty | ept_bit::accessed), ept_bit::accessed,
                  "accessed and dirty");
 }
 VMX_TEST(optional_pml_once, "vmx.optional.pml_once", "A page that is dirty already is not logged again",
@@ -126,8 +127,8 @@ VMX_TEST(optional_pml_again, "vmx.optional.pml_again",
         logged.guest.registers.rbx = page;
         expect_executes(logged.guest, pml_write);
         expect_equal(logged.found(page), round, "times that the page is in the log");
-        logged.ept.page(page) &= ~IdentityEpt::dirty;
-        invalidate_ept();
+        logged.ept.entry(page, 1) &= ~ept_bit::dirty;
+        logged.ept.invalidate();
     }
 }
 VMX_TEST(optional_pml_off, "vmx.optional.pml_disabled", "Without the control nothing is logged, yet dirty",
@@ -142,7 +143,7 @@ VMX_TEST(optional_pml_off, "vmx.optional.pml_disabled", "Without the control not
     expect_executes(logged.guest, pml_write);
     expect_equal(read(Field::pml_index), entries - 1, "PML index");
     expect_equal(logged.log[entries - 1], 0U, "the last entry");
-    expect_equal(logged.ept.page(page) & IdentityEpt::dirty, IdentityEpt::dirty, "dirty flag");
+    expect_equal(logged.ept.entry(page, 1) & ept_bit::dirty, ept_bit::dirty, "dirty flag");
 }
 VMX_TEST(optional_pml_last, "vmx.optional.pml_last_entry",
          "The entry at index 0 is used, the index wraps to 0xffff, and the next page leaves by exit 62",
@@ -163,7 +164,7 @@ VMX_TEST(optional_pml_last, "vmx.optional.pml_last_entry",
     expect_equal(read(Field::pml_index), 0xffffU, "PML index");
     expect_equal(logged.log[0], other, "the first entry");
     const auto third = own_page(logged);
-    invalidate_ept();
+    logged.ept.invalidate();
     place(logged.guest, pml_write);
     logged.guest.registers.rbx = third;
     const auto before = logged.log[1];
@@ -173,7 +174,7 @@ VMX_TEST(optional_pml_last, "vmx.optional.pml_last_entry",
     expect_equal(read(Field::exit_qualification), 0U, "exit qualification");
     expect_equal(read(Field::idt_vectoring_information) >> 31, 0U, "IDT-vectoring information, valid");
     expect_equal(read(Field::pml_index), 0xffffU, "PML index");
-    expect_equal(logged.ept.page(third) & IdentityEpt::dirty, 0U, "dirty flag of what was not logged");
+    expect_equal(logged.ept.entry(third, 1) & ept_bit::dirty, 0U, "dirty flag of what was not logged");
     expect_equal(guest::load(*guest::pointer_to<std::uint64_t>(third + 0x18)), 0U, "memory");
     expect_equal(logged.log[1], before, "another entry");
     write(Field::pml_index, entries - 1);
@@ -207,7 +208,7 @@ VMX_TEST(optional_pml_many, "vmx.optional.pml_many",
     constexpr std::uint64_t count = 100;
     const auto first = physical(conform::allocate_pages(count));
     for (std::uint64_t i = 0; i < count; ++i)
-        logged.ept.page(first + 4096 * i);
+        static_cast<void>(logged.ept.entry(first + 4096 * i, 1)); // splits a larger page
     auto code = [&] {
         for (std::uint64_t i = 0; i < count; ++i)
             guest::store(*guest::pointer_to<std::uint64_t>(first + 4096 * i), i);

@@ -2,7 +2,7 @@
 #include "core/guest/runtime.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
-#include "nested/vmx/guest/identity_ept.hpp"
+#include "nested/vmx/guest/ept.hpp"
 #include "nested/vmx/guest/placement.hpp"
 
 namespace nestbed::vmx {
@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint32_t vmx_vmfunc = 0x491;
 
 bool offered() {
-    if (allowed_secondary().may_set(secondary::enable_vm_functions) && offers_ept() &&
+    if (allowed_secondary().may_set(secondary::enable_vm_functions) && has_ept() &&
         (guest::rdmsr(vmx_vmfunc) & 1) != 0)
         return true;
     not_applicable("KVM does not offer EPTP switching");
@@ -31,8 +31,8 @@ L2_SNIPPET_FROM(vmfunc_and_read, "vmfunc", "movq (%rbx), %rax");
 // Two views: the page is itself in the first and another in the second.
 struct Views {
     L2 guest;
-    IdentityEpt first;
-    IdentityEpt second;
+    ExtendedPageTables first;
+    ExtendedPageTables second;
     std::uint64_t* list = static_cast<std::uint64_t*>(conform::allocate_pages(1));
     std::uint64_t page = physical(conform::allocate_pages(1));
     std::uint64_t other = physical(conform::allocate_pages(1));
@@ -40,8 +40,8 @@ struct Views {
 
     Views() {
         first.use_in(guest);
-        first.page(page);
-        second.page(page) += other - page;
+        static_cast<void>(first.entry(page, 1)); // splits a larger page
+        second.entry(page, 1) += other - page;
         *guest::pointer_to<std::uint64_t>(page) = in_first;
         *guest::pointer_to<std::uint64_t>(other) = in_second;
         list[0] = first.pointer();

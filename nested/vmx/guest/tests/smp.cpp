@@ -7,7 +7,8 @@
 #include "nested/guest/barrier.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
-#include "nested/vmx/guest/identity_ept.hpp"
+#include "nested/vmx/guest/ept.hpp"
+#include "nested/vmx/guest/events.hpp"
 #include "nested/vmx/guest/vcpus.hpp"
 
 namespace nestbed::vmx {
@@ -22,17 +23,16 @@ namespace {
 using guest::apic::Delivery;
 
 constexpr std::uint8_t vector = 0x91;
-constexpr std::uint64_t rflags_if = 0x200;
 conform::Barrier barrier;
 
 enum class Paging { off, own, shared };
 
 // EPT tables that live as long as the machine; those to be shared are vCPU 0's.
-const IdentityEpt& tables_of(Paging paging) {
-    static IdentityEpt* shared;
-    auto& own = conform::allocate<IdentityEpt>();
+const ExtendedPageTables& tables_of(Paging paging) {
+    static ExtendedPageTables* shared;
+    auto& own = conform::allocate<ExtendedPageTables>();
     if (paging == Paging::own || guest::this_vcpu().vcpu == 0)
-        own = IdentityEpt{};
+        own = ExtendedPageTables{};
     if (paging == Paging::own)
         return own;
     if (guest::this_vcpu().vcpu == 0)
@@ -43,7 +43,7 @@ const IdentityEpt& tables_of(Paging paging) {
 bool set_up_paging(L2& guest, Paging paging) {
     if (paging == Paging::off)
         return true;
-    if (!offers_ept()) {
+    if (!has_ept()) {
         not_applicable("KVM does not offer EPT");
         return false;
     }
@@ -110,11 +110,11 @@ void storm() {
     static std::uint32_t sent;
     static const conform::L2Context* contexts[64];
     static std::uint32_t acknowledged[64];
-    count_in_l1(vector);
+    count_interrupts(vector);
     const auto vcpus = guest::header().vcpus;
     const auto own = guest::this_vcpu().vcpu;
     const auto seen_by = [](std::uint32_t vcpu) {
-        return counted_in_l1(vcpu, vector) + guest::load(contexts[vcpu]->interrupts[vector]) +
+        return interrupts_taken_by(vcpu, vector) + guest::load(contexts[vcpu]->interrupts[vector]) +
                guest::load(acknowledged[vcpu]);
     };
     if (own == 0) {
@@ -222,10 +222,10 @@ VMX_TEST(smp_l2_to_l2, "vmx.smp.l2_to_l2", "Two L2s on two vCPUs interrupt each 
         code();
     };
     guest.start(begin);
-    count_in_l1(vector);
+    count_interrupts(vector);
     guest.run_to_end();
     expect_equal(guest.context().interrupts[vector], rounds, "interrupts that L2 has seen");
-    expect_equal(counted_in_l1(own, vector), 0U, "interrupts that L1 has seen");
+    expect_equal(interrupts_taken_by(own, vector), 0U, "interrupts that L1 has seen");
     barrier.wait();
 }
 
@@ -237,7 +237,7 @@ void nmi_in_l2() {
     static std::uint32_t finished;
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
-        pass_ms(20);
+        wait_ms(20);
         send_to(1, Delivery::nmi);
         conform::spin_until([] { return guest::load(finished) != 0; });
         expect_equal(guest::load(guest::this_vcpu().nmis), 0U, "NMIs that the sender has seen");

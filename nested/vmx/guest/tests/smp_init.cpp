@@ -7,7 +7,7 @@
 #include "nested/guest/barrier.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
-#include "nested/vmx/guest/vcpus.hpp"
+#include "nested/vmx/guest/events.hpp"
 
 namespace nestbed::vmx {
 
@@ -20,7 +20,6 @@ namespace {
 using guest::apic::Delivery;
 
 constexpr std::uint32_t target = 1;
-constexpr std::uint64_t rflags_if = 0x200; // of all that spins: Bochs lets no host interrupt out otherwise
 
 std::uint32_t lives;     // of the target
 std::uint32_t in_place;  // the target is where the event is to meet it
@@ -35,7 +34,7 @@ void wait_for_beat() {
 }
 void wait_for_silence() {
     for (auto before = guest::load(heartbeat);;) {
-        pass_ms(20);
+        wait_ms(20);
         const auto now = guest::load(heartbeat);
         if (now == before)
             return;
@@ -58,7 +57,7 @@ void expect_comes_back() {
     expect_equal(guest::load(back), 0U, "the target waits for SIPI after INIT");
     while (guest::load(lives) < 2) {
         send_startup();
-        pass_ms(50);
+        wait_ms(50);
     }
     conform::spin_until([] { return guest::load(back) != 0; });
     expect_equal(guest::load(lives), 2U, "lives of the target");
@@ -87,11 +86,11 @@ template<bool halted>
 void init_exits() {
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
-        pass_ms(20);
+        wait_ms(20);
         send_to(target, Delivery::init);
         conform::spin_until([] { return guest::load(seen_exit) != 0; });
         wait_for_beat();
-        pass_ms(20);
+        wait_ms(20);
         wait_for_beat();
         guest::store(go_on, 1U);
         conform::spin_until([] { return guest::load(back) != 0; });
@@ -140,10 +139,10 @@ VMX_TEST(smp_init_root, "vmx.smp.init_blocked_in_root",
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
         send_to(target, Delivery::init);
-        pass_ms(20);
+        wait_ms(20);
         wait_for_beat(); // in root operation it goes on
         guest::store(go_on, 1U);
-        pass_ms(20);
+        wait_ms(20);
         wait_for_silence();
         return expect_comes_back();
     }
@@ -162,7 +161,7 @@ VMX_TEST(smp_init_pending, "vmx.smp.init_pending_at_entry",
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
         send_to(target, Delivery::init);
-        pass_ms(20);
+        wait_ms(20);
         guest::store(go_on, 1U);
         conform::spin_until([] { return guest::load(back) != 0; });
         expect_equal(guest::load(lives), 1U, "lives of the target");
@@ -188,7 +187,7 @@ VMX_TEST(smp_sipi_active, "vmx.smp.sipi_ignored", "A SIPI to a vCPU whose L2 is 
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
         send_to(target, Delivery::startup, nestbed::wire::sipi_vector);
-        pass_ms(20);
+        wait_ms(20);
         guest::store(go_on, 1U);
         conform::spin_until([] { return guest::load(back) != 0; });
         expect_equal(guest::load(lives), 1U, "lives of the target");
@@ -229,24 +228,24 @@ void sipi_exits() {
         return;
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
-        pass_ms(20);
+        wait_ms(20);
         if (first == First::interrupt)
             send_to(target, Delivery::fixed, vector);
         if (first == First::nmi)
             send_to(target, Delivery::nmi);
-        pass_ms(20);
+        wait_ms(20);
         expect_equal(guest::load(seen_exit), 0U, "exits before the SIPI");
         // In L2 it may not be at the first.
         while (guest::load(seen_exit) == 0) {
             send_to(target, Delivery::startup, page);
-            pass_ms(20);
+            wait_ms(20);
         }
         conform::spin_until([] { return guest::load(back) != 0; });
         expect_equal(guest::load(lives), 1U, "lives of the target");
         return;
     }
     expect(!is_second_life(), "the target was not reset");
-    count_in_l1(vector);
+    count_interrupts(vector);
     L2 guest;
     std::uint64_t ran = 0;
     auto code = [&] { ran = 1; };
@@ -267,7 +266,7 @@ void sipi_exits() {
     guest::enable_interrupts();
     for (int i = 0; i < 2000; ++i)
         guest::pause();
-    expect_equal(counted_in_l1(target, vector), first == First::interrupt ? 1U : 0U,
+    expect_equal(interrupts_taken_by(target, vector), first == First::interrupt ? 1U : 0U,
                  "interrupts that L1 has taken after the exit");
     expect_equal(guest::load(guest::this_vcpu().nmis), first == First::nmi ? 1U : 0U,
                  "NMIs that L1 has taken after the exit");

@@ -1,5 +1,6 @@
 // The host takes a vCPU's state away and gives it back (KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE) in VMX
 // root operation and while L2 runs. No instruction of L1 or L2 may show that it has done so.
+#include "nested/vmx/guest/tests/state.hpp"
 #include "core/guest/guard.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/guest/reload.hpp"
@@ -23,93 +24,11 @@ constexpr std::uint64_t no_vmcs = ~std::uint64_t{0};
 
 L2_SNIPPET(reload_in_l2, RELOAD_INSTRUCTION);
 
-// What VM entry loads and VM exit saves, but RIP.
-constexpr Field guest_state[]{
-    Field::guest_es_selector,
-    Field::guest_cs_selector,
-    Field::guest_ss_selector,
-    Field::guest_ds_selector,
-    Field::guest_fs_selector,
-    Field::guest_gs_selector,
-    Field::guest_ldtr_selector,
-    Field::guest_tr_selector,
-    Field::guest_es_limit,
-    Field::guest_cs_limit,
-    Field::guest_ss_limit,
-    Field::guest_ds_limit,
-    Field::guest_fs_limit,
-    Field::guest_gs_limit,
-    Field::guest_tr_limit,
-    Field::guest_gdtr_limit,
-    Field::guest_idtr_limit,
-    Field::guest_es_access_rights,
-    Field::guest_cs_access_rights,
-    Field::guest_ss_access_rights,
-    Field::guest_ds_access_rights,
-    Field::guest_fs_access_rights,
-    Field::guest_gs_access_rights,
-    Field::guest_tr_access_rights,
-    Field::guest_es_base,
-    Field::guest_cs_base,
-    Field::guest_ss_base,
-    Field::guest_ds_base,
-    Field::guest_fs_base,
-    Field::guest_gs_base,
-    Field::guest_tr_base,
-    Field::guest_gdtr_base,
-    Field::guest_idtr_base,
-    Field::guest_cr0,
-    Field::guest_cr3,
-    Field::guest_cr4,
-    Field::guest_dr7,
-    Field::guest_rsp,
-    Field::guest_rflags,
-    Field::guest_ia32_sysenter_cs,
-    Field::guest_ia32_sysenter_esp,
-    Field::guest_ia32_sysenter_eip,
-    Field::guest_activity_state,
-    Field::guest_interruptibility_state,
-};
-constexpr std::size_t fields = sizeof guest_state / sizeof guest_state[0];
-
-// L1's state as VM exit loads it.
-struct HostState {
-    std::uint64_t cr0 = guest::control_register<0>();
-    std::uint64_t cr3 = guest::control_register<3>();
-    std::uint64_t cr4 = guest::control_register<4>();
-    std::uint64_t efer = guest::rdmsr(msr::efer);
-    std::uint64_t pat = guest::rdmsr(msr::pat);
-    std::uint64_t sysenter_esp = guest::rdmsr(msr::sysenter_esp);
-    std::uint64_t fs_base = guest::rdmsr(msr::fs_base);
-    std::uint64_t gs_base = guest::rdmsr(msr::gs_base);
-    std::uint64_t feature_control = guest::rdmsr(msr::feature_control);
-};
-void expect_host(const HostState& was) {
-    const HostState now;
-    expect_equal(now.cr0, was.cr0, "L1's CR0");
-    expect_equal(now.cr3, was.cr3, "L1's CR3");
-    expect_equal(now.cr4, was.cr4, "L1's CR4");
-    expect_equal(now.efer, was.efer, "L1's IA32_EFER");
-    expect_equal(now.pat, was.pat, "L1's IA32_PAT");
-    expect_equal(now.sysenter_esp, was.sysenter_esp, "L1's IA32_SYSENTER_ESP");
-    expect_equal(now.fs_base, was.fs_base, "L1's FS base");
-    expect_equal(now.gs_base, was.gs_base, "L1's GS base");
-    expect_equal(now.feature_control, was.feature_control, "L1's IA32_FEATURE_CONTROL");
-}
-
 bool may_use(Allowed allowed, std::uint32_t bits, const char* otherwise) {
     if (allowed.may_set(bits))
         return true;
     not_applicable(otherwise);
     return false;
-}
-
-// RIP at an instruction of known length: over it, by the length that the processor gives.
-bool exit_after(L2& guest, ExitReason reason, const char* what) {
-    if (!guest.run_to(reason, what))
-        return false;
-    guest.skip();
-    return true;
 }
 
 } // namespace
@@ -127,13 +46,13 @@ VMX_TEST(state_l2, "vmx.state.l2_registers",
     const auto registers = guest.registers;
     if (!expect_executes(guest, reload_in_l2))
         return;
-    std::uint64_t before[fields];
-    for (std::size_t i = 0; i < fields; ++i)
+    std::uint64_t before[guest_state_fields];
+    for (std::size_t i = 0; i < guest_state_fields; ++i)
         before[i] = read(guest_state[i]);
     write(Field::guest_rip, reload_in_l2.address());
     if (!expect_executes(guest, reload_in_l2))
         return;
-    for (std::size_t i = 0; i < fields; ++i)
+    for (std::size_t i = 0; i < guest_state_fields; ++i)
         expect_equal(read(guest_state[i]), before[i],
                      Text{"field ", Hex{static_cast<std::uint64_t>(guest_state[i])}});
     expect_equal(read(Field::guest_rflags), 2U | 0x8d5, "guest RFLAGS");

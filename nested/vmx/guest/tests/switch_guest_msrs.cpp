@@ -6,7 +6,7 @@
 #include "nested/vmx/guest/case.hpp"
 #include "nested/vmx/guest/code.hpp"
 #include "nested/vmx/guest/events.hpp"
-#include "nested/vmx/guest/legacy.hpp"
+#include "nested/vmx/guest/modes.hpp"
 #include "nested/vmx/guest/msr.hpp"
 
 namespace nestbed::vmx {
@@ -261,7 +261,7 @@ void legacy_efer(bool load, std::uint64_t expected_clear) {
         return not_applicable("KVM does not offer this setting of the control");
     L2 guest;
     auto& seen = guest.context().value[0];
-    set_legacy_mode(guest, address_of(l2_vs_efer), code_stack(guest), conform::physical(guest.context().tss));
+    set_legacy_paging_mode(guest, address_of(l2_vs_efer), code_stack(guest));
     guest.registers.rbx = conform::physical(&seen);
     const auto host = guest::rdmsr(msr::efer);
     if (!load)

@@ -6,7 +6,7 @@
 #include "nested/vmx/guest/case.hpp"
 #include "nested/vmx/guest/code.hpp"
 #include "nested/vmx/guest/events.hpp"
-#include "nested/vmx/guest/legacy.hpp"
+#include "nested/vmx/guest/modes.hpp"
 #include "nested/vmx/guest/msr.hpp"
 
 namespace nestbed::vmx {

@@ -5,9 +5,9 @@
 #include "core/guest/guard.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/vmx/guest/case.hpp"
-#include "nested/vmx/guest/identity_ept.hpp"
+#include "nested/vmx/guest/ept.hpp"
+#include "nested/vmx/guest/events.hpp"
 #include "nested/vmx/guest/placement.hpp"
-#include "nested/vmx/guest/vcpus.hpp"
 
 namespace nestbed::vmx {
 
@@ -17,22 +17,22 @@ using conform::not_applicable;
 
 namespace {
 
+// With RFLAGS.IF: Bochs leaves a spinning L2 for no interrupt of the host otherwise.
+
 L2_SNIPPET(teardown_halt, "1: hlt; jmp 1b");
 L2_SNIPPET(teardown_loop, "1: pause; jmp 1b");
 L2_SNIPPET(teardown_rdmsr, "1: rdmsr; jmp 1b");
 L2_SNIPPET(teardown_cpuid, "1: cpuid; jmp 1b");
 
-constexpr std::uint64_t rflags_if = 0x200; // of all that spins: Bochs lets no host interrupt out otherwise
-
 template<bool paging>
 bool paging_for(L2& guest) {
     if (!paging)
         return true;
-    if (!offers_ept()) {
+    if (!has_ept()) {
         not_applicable("KVM does not offer EPT");
         return false;
     }
-    const IdentityEpt tables;
+    const ExtendedPageTables tables;
     tables.use_in(guest);
     return true;
 }
@@ -285,7 +285,7 @@ VMX_TEST(teardown_off_registers, "vmx.teardown.vmxoff_registers",
 }
 VMX_TEST(teardown_off_interrupts, "vmx.teardown.vmxoff_interrupts",
          "Interrupts and NMIs come as ever after VMXOFF", "VMXOFF") {
-    count_in_l1(0x41);
+    count_interrupts(0x41);
     L2 guest;
     run_one(guest, "L2 runs beforehand");
     expect_equal(vmxoff(), Outcome::succeed, "VMXOFF");
@@ -294,7 +294,7 @@ VMX_TEST(teardown_off_interrupts, "vmx.teardown.vmxoff_interrupts",
     send_to(own, guest::apic::Delivery::nmi);
     for (int i = 0; i < 2000; ++i)
         guest::pause();
-    expect_equal(counted_in_l1(own, 0x41), 1U, "interrupts that L1 has seen");
+    expect_equal(interrupts_taken_by(own, 0x41), 1U, "interrupts that L1 has seen");
     expect_equal(guest::load(guest::this_vcpu().nmis), 1U, "NMIs that L1 has seen");
 }
 VMX_TEST(teardown_off_dirty, "vmx.teardown.vmxoff_without_vmclear",
@@ -308,14 +308,14 @@ VMX_TEST(teardown_off_dirty, "vmx.teardown.vmxoff_without_vmclear",
 // INIT to oneself, on the one vCPU that there is.
 VMX_TEST(teardown_init_self, "vmx.teardown.init_in_root", "INIT is blocked in VMX root operation: L1 runs on",
          "Restrictions on VMX Operation") {
-    count_in_l1(0x41);
+    count_interrupts(0x41);
     const auto own = guest::this_vcpu().vcpu;
     send_to(own, guest::apic::Delivery::init);
-    pass_ms(5);
+    wait_ms(5);
     send_to(own, guest::apic::Delivery::fixed, 0x41);
     for (int i = 0; i < 2000; ++i)
         guest::pause();
-    expect_equal(counted_in_l1(own, 0x41), 1U, "interrupts that L1 has seen");
+    expect_equal(interrupts_taken_by(own, 0x41), 1U, "interrupts that L1 has seen");
     expect_equal(guest::control_register<4>() >> 13 & 1, 1U, "CR4.VMXE");
 }
 VMX_TEST(teardown_init_entry, "vmx.teardown.init_pending_at_entry",
@@ -335,7 +335,7 @@ VMX_TEST(teardown_init_entry, "vmx.teardown.init_pending_at_entry",
     expect_equal(guest::load(ran), 0U, "instructions of L2 that ran");
     guest.run_to_end("the next entry runs L2");
     expect_equal(vmxoff(), Outcome::succeed, "VMXOFF");
-    pass_ms(5);
+    wait_ms(5);
     expect(true, "L1 runs on after VMXOFF");
 }
 VMX_TEST(teardown_init_l2, "vmx.teardown.init_sent_by_l2",
