@@ -12,6 +12,7 @@
 #include "nested/svm/exit_code.hpp"
 #include "nested/svm/features.hpp"
 #include "nested/svm/vmcb_text.hpp"
+#include "nested/vmx/exit_text.hpp"
 #include "nested/wire/conform.hpp"
 #include "stress/checks.hpp"
 #include "stress/wire/jobs.hpp"
@@ -27,8 +28,23 @@ namespace feature = core::cpu::feature;
 
 constexpr std::array leaves{dump::Leaf{leaf::features, 0}, dump::Leaf{leaf::extended_features, 0},
                             dump::Leaf{leaf::svm, 0}};
-constexpr std::array<std::string_view, l2::kinds> kind_names{"l2_cpuid", "l2_vmmcall", "l2_ioio", "l2_msr",
-                                                             "l2_npf"};
+// What differs between the vendors: jobs, names as their manuals have them, and an exit in words.
+struct Vendor {
+    std::string_view prepare;
+    std::string_view exits;
+    std::array<std::string_view, l2::kinds> kinds;
+    std::string (*exit_text)(std::uint64_t code);
+};
+constexpr Vendor svm_vendor{"nested.l2_prepare_svm",
+                            "nested.l2_exits_svm",
+                            {"l2_cpuid", "l2_vmmcall", "l2_ioio", "l2_msr", "l2_npf"},
+                            [](std::uint64_t code) { return svm::exit_code_text(code); }};
+constexpr Vendor vmx_vendor{
+
+    "nested.l2_prepare_vmx",
+    "nested.l2_exits_vmx",
+    {"l2_cpuid", "l2_vmcall", "l2_io", "l2_rdmsr", "l2_ept_violation"},
+    [](std::uint64_t code) { return vmx::exit_reason_text(static_cast<std::uint32_t>(code)); }};
 constexpr std::uint64_t rounds = 50;
 constexpr std::size_t warmup = 5;
 // A report that only a failure writes, and L2's context, VMCB, permission maps, L1's own two pages: 17 or so.
@@ -65,18 +81,19 @@ Shown planned(const core::cpu::Table& table) {
             .svm_features = svm_leaf != nullptr ? svm_leaf->edx : 0};
 }
 
-std::vector<std::string> complaints_of(std::uint32_t vcpu, std::span<const l2::Counts> counts, bool has_npt) {
+std::vector<std::string> complaints_of(const Vendor& vendor, std::uint32_t vcpu,
+                                       std::span<const l2::Counts> counts, bool has_paging) {
     std::vector<std::string> lines;
     for (std::uint64_t kind = 0; kind < l2::kinds; ++kind) {
-        if (kind == l2::npf && !has_npt)
+        if (kind == l2::nested_page_fault && !has_paging)
             continue;
         const auto seen = counts[kind];
         if (seen.wrong != 0)
-            lines.push_back(fmt::format("vCPU {}, {}: {} after {} good exits", vcpu, kind_names[kind],
-                                        svm::exit_code_text(seen.wrong_code), seen.handled));
+            lines.push_back(fmt::format("vCPU {}, {}: {} after {} good exits", vcpu, vendor.kinds[kind],
+                                        vendor.exit_text(seen.wrong_code), seen.handled));
         else if (seen.made != rounds || seen.handled != rounds || seen.ended != 1)
             lines.push_back(fmt::format("vCPU {}, {}: L2 made {} exits, L1 saw {}, {} were to be{}", vcpu,
-                                        kind_names[kind], seen.made, seen.handled, rounds,
+                                        vendor.kinds[kind], seen.made, seen.handled, rounds,
                                         seen.ended == 1 ? "" : "; L2 did not come to its end"));
     }
     return lines;
@@ -115,44 +132,46 @@ Result<Finding> check_nested_shown(const DriverContext& context) {
 
 Result<Finding> check_l2_exits(const DriverContext& context) {
     auto& machine = context.machine;
-    const auto shown = svm::shown_features(machine.cpuid());
-    if (shown.empty())
-        return Finding{.good = false, .skip = "the guest is shown no SVM"};
-    const bool has_npt = std::ranges::find(shown, "npt") != shown.end();
+    const auto shown = planned(machine.cpuid());
+    if (!shown.svm && !shown.vmx)
+        return Finding{.good = false, .skip = "the guest is shown neither SVM nor VMX"};
+    const auto& vendor = shown.svm ? svm_vendor : vmx_vendor;
     Scratch scratch{machine};
     const auto counts = scratch.table<l2::Counts>(machine.vcpus() * l2::kinds);
     const auto samples = scratch.table<std::uint64_t>(machine.vcpus() * l2::kinds * rounds);
+    const auto paging = scratch.table<std::uint64_t>(1);
     const auto free = scratch.pages(shared_pages(machine) + machine.vcpus() * pages_per_vcpu);
-    if (auto all = first_error(counts, samples, free); !all)
+    if (auto all = first_error(counts, samples, paging, free); !all)
         return tl::unexpected{all.error()};
-    auto prepare = on_all(context, "nested.l2_prepare", {*free});
+    auto prepare = on_all(context, vendor.prepare, {*free, paging->address});
     prepare.end_vcpu = 1;
     auto ran = machine.run_job(prepare).and_then([&] {
         return machine.run_job(
-            on_all(context, "nested.l2_exits", {*free, rounds, samples->address, counts->address}));
+            on_all(context, vendor.exits, {*free, rounds, samples->address, counts->address}));
     });
     if (!ran)
         return tl::unexpected{ran.error()};
 
+    const bool has_paging = paging->entries[0] == 1;
     Finding finding{.good = true, .summary = {}};
     std::vector<std::string> wrong;
     for (std::uint32_t vcpu = 0; vcpu < machine.vcpus(); ++vcpu)
-        for (auto& line :
-             complaints_of(vcpu, std::span{counts->entries}.subspan(vcpu * l2::kinds, l2::kinds), has_npt))
+        for (auto& line : complaints_of(
+                 vendor, vcpu, std::span{counts->entries}.subspan(vcpu * l2::kinds, l2::kinds), has_paging))
             wrong.push_back(std::move(line));
     finding.good = wrong.empty();
     finding.summary = fmt::format("{} exits on {}, {} wrong; median",
-                                  machine.vcpus() * rounds * (has_npt ? l2::kinds : l2::kinds - 1),
+                                  machine.vcpus() * rounds * (has_paging ? l2::kinds : l2::kinds - 1),
                                   vcpus_text(machine.vcpus()), wrong.size());
     for (std::uint64_t kind = 0; kind < l2::kinds; ++kind) {
-        if (kind == l2::npf && !has_npt)
+        if (kind == l2::nested_page_fault && !has_paging)
             continue;
         std::vector<double> us;
         for (std::uint32_t vcpu = 0; vcpu < machine.vcpus(); ++vcpu)
             for (std::uint64_t round = warmup; round < rounds; ++round)
                 us.push_back(
                     ticks_to_us(machine, samples->entries[(vcpu * l2::kinds + kind) * rounds + round]));
-        auto measured = report::measure(std::string{kind_names[kind]}, "us", us);
+        auto measured = report::measure(std::string{vendor.kinds[kind]}, "us", us);
         finding.summary += fmt::format(" {} {:.1f}", measured.name, measured.summary.median);
         finding.measurements.push_back(std::move(measured));
     }

@@ -13,6 +13,8 @@
 #include "nested/conform/kernel_log.hpp"
 #include "nested/conform/place.hpp"
 #include "nested/svm/features.hpp"
+#include "nested/vmx/features.hpp"
+#include "report/nested_offer.hpp"
 #include "topology/plan.hpp"
 
 namespace nestbed::conform {
@@ -39,14 +41,13 @@ Result<topology::Plan> plan_for(const CaseRun& run, const Case& test) {
 }
 
 // What the guest is shown has all that the test needs, or which of it is missing.
-std::vector<std::string> missing_features(const Case& test, const core::cpu::Table& cpuid) {
+std::vector<std::string> missing_features(const kvm::Kvm& kvm, const Case& test,
+                                          const core::cpu::Table& cpuid) {
+    if (extension_of(test.name) == "vmx")
+        return !shows_vmx(cpuid)    ? std::vector<std::string>{"vmx"}
+               : test.needs.empty() ? std::vector<std::string>{}
+                                    : vmx::not_offered(report::vmx_capabilities(kvm), test.needs);
     std::vector<std::string> missing;
-    if (extension_of(test.name) == "vmx") {
-        // What VMX has beyond that is in MSRs, which a test looks at itself.
-        if (!shows_vmx(cpuid))
-            missing.emplace_back("vmx");
-        return missing;
-    }
     const auto shown = svm::shown_features(cpuid);
     if (shown.empty())
         missing.emplace_back("svm");
@@ -88,7 +89,7 @@ public:
         if (!machine)
             return tl::unexpected{machine.error()};
         _machine = std::move(*machine);
-        if (const auto missing = missing_features(_test, _machine->cpuid()); !missing.empty())
+        if (const auto missing = missing_features(_run.kvm, _test, _machine->cpuid()); !missing.empty())
             return not_applicable(_test, fmt::format("KVM does not offer {}", fmt::join(missing, ", ")));
         if (auto online = _machine->boot(boot_patience); !online) {
             if (!is_verdict(online.error()))

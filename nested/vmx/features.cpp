@@ -111,6 +111,16 @@ Allowed allowed(const Capabilities& capabilities, const Group& group, const Name
     return (*value & bit.mask) != 0 ? Allowed::one : Allowed::zero;
 }
 
+std::vector<std::string> not_offered(const Capabilities& capabilities, std::span<const std::string> names) {
+    std::vector<std::string> missing;
+    for (const auto& name : names) {
+        const auto feature = find_feature(name);
+        if (!feature || allowed(capabilities, *feature->group, *feature->bit) == Allowed::zero)
+            missing.push_back(name);
+    }
+    return missing;
+}
+
 std::vector<core::cpu::MsrValue> bits_to_hide(std::span<const std::string> names) {
     const auto hidden = with_dependents(names);
     std::vector<core::cpu::MsrValue> bits;

@@ -48,6 +48,10 @@ struct Feature {
 // `zero`.
 [[nodiscard]] Allowed allowed(const Capabilities& capabilities, const Group& group, const NamedBit& bit);
 
+// Those of `names` that are not offered, or that there are none of.
+[[nodiscard]] std::vector<std::string> not_offered(const Capabilities& capabilities,
+                                                   std::span<const std::string> names);
+
 // The bits to clear in each MSR to hide features, with all those that need them: without EPT no unrestricted
 // guest. Names that there are none of are passed over.
 [[nodiscard]] std::vector<core::cpu::MsrValue> bits_to_hide(std::span<const std::string> names);

@@ -1,9 +1,6 @@
 #include "core/guest/runtime.hpp"
-#include "nested/guest/memory.hpp"
-#include "nested/svm/guest/l1.hpp"
-#include "nested/svm/guest/l2.hpp"
-#include "nested/svm/guest/npt.hpp"
-#include "nested/svm/msr.hpp"
+#include "stress/guest/l2_svm.hpp"
+#include "stress/guest/l2_vmx.hpp"
 #include "stress/wire/jobs.hpp"
 
 namespace nestbed::guest {
@@ -11,11 +8,10 @@ namespace nestbed::guest {
 namespace {
 
 using namespace stress::wire::l2_exits;
-
-// Nothing is there: neither L1's memory nor a device.
-constexpr std::uint64_t hole = 0xf000'0000;
+using conform::L2Exit;
 
 // What L2 does over and over, each instruction of a length that L1 knows.
+template<typename Driver>
 void exit_once(std::uint64_t which) {
     switch (which) {
     case Kind::cpuid: {
@@ -24,23 +20,21 @@ void exit_once(std::uint64_t which) {
         asm volatile("cpuid" : "+a"(eax), "+c"(ecx) : : "ebx", "edx");
         break;
     }
-    case Kind::vmmcall: {
-        std::uint64_t rax = 0;
-        asm volatile("vmmcall" : "+a"(rax) : : "memory");
+    case Kind::hypercall:
+        Driver::hypercall();
         break;
-    }
-    case Kind::ioio:
+    case Kind::io:
         asm volatile("outl %0, %1" : : "a"(0), "d"(wire::exit_port));
         break;
     case Kind::msr: {
         std::uint32_t low = 0;
         std::uint32_t high = 0;
-        asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(svm::msr::star));
+        asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0xc000'0081)); // STAR
         break;
     }
-    case Kind::npf: {
+    case Kind::nested_page_fault: {
         std::uint64_t value = 0;
-        asm volatile("movq (%1), %0" : "=D"(value) : "S"(hole) : "memory");
+        asm volatile("movq (%1), %0" : "=D"(value) : "S"(l2_hole) : "memory");
         break;
     }
     default:
@@ -49,70 +43,56 @@ void exit_once(std::uint64_t which) {
 }
 
 struct Expected {
-    svm::ExitCode code;
+    L2Exit exit;
     std::uint64_t instruction_bytes;
 };
 
 constexpr Expected expected_exit(std::uint64_t which) {
     switch (which) {
     case Kind::cpuid:
-        return {svm::ExitCode::cpuid, 2};
-    case Kind::vmmcall:
-        return {svm::ExitCode::vmmcall, 3};
-    case Kind::ioio:
-        return {svm::ExitCode::ioio, 1};
+        return {L2Exit::cpuid, 2};
+    case Kind::hypercall:
+        return {L2Exit::hypercall, 3};
+    case Kind::io:
+        return {L2Exit::io, 1};
     case Kind::msr:
-        return {svm::ExitCode::msr, 2};
+        return {L2Exit::msr, 2};
     default:
-        return {svm::ExitCode::npf, 3};
+        return {L2Exit::nested_page_fault, 3};
     }
 }
 
 // Shared by all vCPUs: L2 guests differ in nothing that they map.
-svm::NestedPageTables* tables;
+template<typename Driver>
+typename Driver::Tables* tables;
 
-void prepare(svm::L2& l2) {
-    l2.intercept(svm::Intercept::cpuid);
-    l2.intercept(svm::Intercept::ioio_prot);
-    l2.intercept(svm::Intercept::msr_prot);
-    for (std::uint32_t port = wire::exit_port; port < wire::exit_port + 4; ++port)
-        l2.iopm()[port / 8] = static_cast<std::uint8_t>(l2.iopm()[port / 8] | 1U << port % 8);
-    // Two bits an MSR, 0xC0000000 to 0xC0001FFF from byte 0x800 (APM volume 2, 15.11).
-    constexpr auto bit = (svm::msr::star - 0xc000'0000U) * 2;
-    l2.msrpm()[0x800 + bit / 8] = static_cast<std::uint8_t>(l2.msrpm()[0x800 + bit / 8] | 1U << bit % 8);
-    if (tables != nullptr)
-        tables->use_in(l2);
-}
-
-} // namespace
-
-NESTBED_JOB(l2_prepare, "nested.l2_prepare", "Builds what the L2 guests share; on one vCPU",
-            "APM volume 2, 15.25.5") {
-    if ((svm::svm_features() & 1) == 0)
+template<typename Driver>
+void prepare(bool vmmcall) {
+    leave_l2_by_vmmcall(vmmcall);
+    if (!Driver::has_nested_paging())
         return;
-    auto& built = conform::allocate<svm::NestedPageTables>();
-    built = svm::NestedPageTables{svm::PageSize::m2};
-    built.entry(hole, 1) = 0;
-    store(tables, &built);
+    auto& built = conform::allocate<typename Driver::Tables>();
+    built = Driver::make_tables();
+    store(tables<Driver>, &built);
+    store(*pointer_to<std::uint64_t>(job_argument(paging)), std::uint64_t{1});
 }
 
-NESTBED_JOB(l2_exits_job, "nested.l2_exits", "L2 on every vCPU leaves and enters; both sides count",
-            "APM volume 2, 15.6") {
+template<typename Driver>
+void leave_and_enter() {
     auto& mailbox = this_vcpu();
     const auto loops = job_argument(rounds);
     auto* const times = pointer_to<std::uint64_t>(job_argument(samples)) + mailbox.vcpu * kinds * loops;
     auto* const counts = pointer_to<Counts>(job_argument(Argument::counts)) + mailbox.vcpu * kinds;
-    svm::enable();
-    svm::L2 l2;
-    prepare(l2);
+    Driver::enable();
+    Driver l2{tables<Driver>};
     for (std::uint64_t kind = 0; kind < kinds; ++kind) {
-        if (kind == Kind::npf && tables == nullptr)
+        if (kind == Kind::nested_page_fault && tables<Driver> == nullptr)
             continue;
         auto& mine = counts[kind];
         auto code = [&] {
             for (std::uint64_t round = 0; round < loops; ++round) {
                 const auto start = rdtsc();
-                exit_once(kind);
+                exit_once<Driver>(kind);
                 times[kind * loops + round] = rdtsc() - start;
                 ++mine.made;
             }
@@ -120,14 +100,14 @@ NESTBED_JOB(l2_exits_job, "nested.l2_exits", "L2 on every vCPU leaves and enters
         l2.start(code);
         const auto expected = expected_exit(kind);
         while (mine.handled + mine.wrong <= loops) {
-            const auto left = l2.enter_lean();
-            if (left == svm::ExitCode::intr)
+            const auto exit = l2.enter();
+            if (exit == L2Exit::interrupt)
                 continue; // a wake-up for L1
             if (l2.at_end())
                 break;
-            if (left != expected.code) {
+            if (exit != expected.exit) {
                 ++mine.wrong;
-                mine.wrong_code = static_cast<std::uint64_t>(left);
+                mine.wrong_code = l2.code();
                 break; // there is no telling how to go on
             }
             ++mine.handled;
@@ -135,6 +115,26 @@ NESTBED_JOB(l2_exits_job, "nested.l2_exits", "L2 on every vCPU leaves and enters
         }
         mine.ended = l2.at_end() ? 1 : 0;
     }
+}
+
+} // namespace
+
+NESTBED_JOB(l2_prepare_svm, "nested.l2_prepare_svm", "Builds what the L2 guests share; on one vCPU",
+            "APM volume 2, 15.25.5") {
+    prepare<SvmDriver>(true);
+}
+NESTBED_JOB(l2_prepare_vmx, "nested.l2_prepare_vmx", "Builds what the L2 guests share; on one vCPU",
+            "SDM volume 3, The Extended Page Table Mechanism (EPT)") {
+    prepare<VmxDriver>(false);
+}
+
+NESTBED_JOB(l2_exits_svm, "nested.l2_exits_svm", "L2 on every vCPU leaves and enters; both sides count",
+            "APM volume 2, 15.6") {
+    leave_and_enter<SvmDriver>();
+}
+NESTBED_JOB(l2_exits_vmx, "nested.l2_exits_vmx", "L2 on every vCPU leaves and enters; both sides count",
+            "SDM volume 3, VM Exits") {
+    leave_and_enter<VmxDriver>();
 }
 
 } // namespace nestbed::guest

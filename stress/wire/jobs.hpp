@@ -107,9 +107,9 @@ enum Argument {
 enum Value { done };
 } // namespace exits
 
-// "nested.l2_exits": each vCPU is a hypervisor whose guest leaves by one kind of exit after the other.
+// "nested.l2_exits_svm", "nested.l2_exits_vmx": each vCPU is a hypervisor whose guest leaves by one kind of exit after the other.
 namespace l2_exits {
-enum Kind : std::uint64_t { cpuid, vmmcall, ioio, msr, npf };
+enum Kind : std::uint64_t { cpuid, hypercall, io, msr, nested_page_fault };
 inline constexpr std::uint64_t kinds = 5;
 struct Counts {
     std::uint64_t made;       // by L2: instructions that it got over
@@ -119,10 +119,14 @@ struct Counts {
     std::uint64_t ended;      // 1: L2 came to its end
 };
 enum Argument {
-    reports, // GPA from which on memory is free, see nested/guest/memory.hpp; of "nested.l2_prepare", too
+    reports, // GPA from which on memory is free, see nested/guest/memory.hpp
     rounds,  //
     samples, // GPA of u64[vcpus][kinds][rounds]: TSC ticks in L2 from before the instruction to after it
     counts,  // GPA of Counts[vcpus][kinds]
+};
+// Of "nested.l2_prepare_svm" and "nested.l2_prepare_vmx", after `reports`.
+enum PrepareArgument {
+    paging = 1, // GPA of a u64: becomes 1 where the L2 guests run on nested page tables
 };
 } // namespace l2_exits
 

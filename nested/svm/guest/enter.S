@@ -87,11 +87,4 @@ svm_enter_lean:
     addq $8, %rsp
     to_l1_registers
 
-# void l2_hypercall(std::uint64_t rax)
-    .globl l2_hypercall
-l2_hypercall:
-    movq %rdi, %rax
-    vmmcall
-    ret
-
     .section .note.GNU-stack, "", @progbits

@@ -87,11 +87,4 @@ vmx_exit_return:
     cld
     ret
 
-# void l2_hypercall(std::uint64_t rax)
-    .globl l2_hypercall
-l2_hypercall:
-    movq %rdi, %rax
-    vmcall
-    ret
-
     .section .note.GNU-stack, "", @progbits

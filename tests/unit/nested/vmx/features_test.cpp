@@ -127,5 +127,15 @@ TEST(VmxFeatures, ThatAreActivatedByAControlGoWithIt) {
     EXPECT_EQ(value_of(bits_to_hide(Names{"exit_sec_controls"}), 0x493), 0xfU);
 }
 
+TEST(VmxFeatures, ThatAreNotOfferedAreNamed) {
+    const Capabilities none;
+    EXPECT_THAT(not_offered(none, Names{}), IsEmpty());
+    EXPECT_THAT(not_offered(none, Names{"ept", "no_such_thing"}), ElementsAre("ept", "no_such_thing"));
+    // EPT and VPID may be 1, unrestricted guest may not; of EPT's capabilities there are 1 GiB pages.
+    const Capabilities some{{0x48b, std::uint64_t{0x22} << 32}, {0x48c, 1U << 17}};
+    EXPECT_THAT(not_offered(some, Names{"ept", "unrestricted_guest", "ept_1gb", "ept_2mb", "vpid"}),
+                ElementsAre("unrestricted_guest", "ept_2mb"));
+}
+
 } // namespace
 } // namespace nestbed::vmx
