@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -137,6 +138,9 @@ TEST(ObserveThread, AThreadWhoseNameHasParentheses) {
 TEST(ObserveThread, AThreadThatIsGone) {
     pid_t tid = 0;
     std::thread{[&] { tid = ::gettid(); }}.join();
+    // join() returns once the thread is done with its memory; the kernel has it for a moment longer.
+    for (int i = 0; i < 10'000 && ::syscall(SYS_tgkill, ::getpid(), tid, 0) == 0; ++i)
+        ::usleep(1000);
     const auto seen = observe_thread(3, tid);
     ASSERT_FALSE(seen);
     EXPECT_EQ(seen.error().kind, ErrorKind::check_failed);
