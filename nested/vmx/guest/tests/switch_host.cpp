@@ -318,6 +318,26 @@ constexpr std::uint16_t spare = 0x48; // in L1's GDT, as in L2's copy of it
 
 } // namespace
 
+VMX_TEST(host_ldtr, "vmx.switch.host_ldtr", "LDTR is unusable after the exit, though L2's had descriptors",
+         SEGMENTS) {
+    both([](L2& guest, Leave how) {
+        auto* const table = static_cast<std::uint64_t*>(conform::allocate_pages(1));
+        table[1] = own_descriptor(nestbed::wire::kernel_data_selector);
+        write(Field::guest_ldtr_selector, 0x28);
+        write(Field::guest_ldtr_base, conform::physical(table));
+        write(Field::guest_ldtr_limit, 0xfff);
+        write(Field::guest_ldtr_access_rights, 0x82);
+        leave(guest, how);
+        constexpr std::uint32_t selector = 1 << 3 | 1 << 2; // descriptor 1 of the LDT
+        std::uint32_t rights = 0;
+        bool found = false;
+        asm volatile("larl %[selector], %[rights]"
+                     : [rights] "+r"(rights), "=@ccz"(found)
+                     : [selector] "r"(selector));
+        expect(!found, Text{"LAR finds no descriptor in the LDT", text_of(how)});
+    });
+}
+
 VMX_TEST(host_selectors, "vmx.switch.host_selectors", "Selectors are those of the host state, LDTR's is 0",
          SEGMENTS) {
     both([](L2& guest, Leave how) {
