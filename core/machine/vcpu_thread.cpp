@@ -282,10 +282,10 @@ Status VcpuThread::reload(const kvm::Vcpu& vcpu) const {
         return Error{ErrorKind::check_failed, fmt::format("write the state of vCPU {} back", _index),
                      fmt::format("{}: {}", refused.asked, refused.found), refused.remedy};
     };
-    return kvm::read_state(vcpu, *_context.state)
-        .and_then([&](const kvm::VcpuState& state) {
-            return kvm::forget_state(vcpu, *_context.state, state).and_then([&] {
-                return kvm::write_state(vcpu, *_context.state, state);
+    return read_state(vcpu, *_context.state)
+        .and_then([&](const VcpuState& state) {
+            return forget_state(vcpu, *_context.state, state).and_then([&] {
+                return write_state(vcpu, *_context.state, state);
             });
         })
         .map_error(as_check);

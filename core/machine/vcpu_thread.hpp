@@ -23,8 +23,8 @@
 #include "core/device/port_bus.hpp"
 #include "core/kvm/statistics.hpp"
 #include "core/kvm/vcpu.hpp"
-#include "core/kvm/vcpu_state.hpp"
 #include "core/kvm/vm.hpp"
+#include "core/machine/vcpu_state.hpp"
 #include "core/supervise/event_queue.hpp"
 #include "topology/plan.hpp"
 
@@ -62,7 +62,7 @@ struct VcpuContext {
     supervise::EventQueue<VcpuEvent>* events = nullptr;
     BspStart bsp;
     std::optional<kvm::StatisticsLayout> statistics; // empty where this KVM has none
-    std::optional<kvm::StateLayout> state;           // the same, see wire::reload_port
+    std::optional<StateLayout> state;                // the same, see wire::reload_port
 
     std::atomic<std::uint32_t> started{0}; // 1: run, 2: never mind
     std::atomic<bool> stop{false};

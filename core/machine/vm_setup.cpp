@@ -103,13 +103,13 @@ std::vector<core::cpu::MsrValue> capabilities_without(const kvm::Kvm& kvm,
     return core::cpu::without_bits(offered, hidden);
 }
 
-std::optional<kvm::StateLayout> state_layout(const kvm::Kvm& kvm, const kvm::Vm& vm) {
+std::optional<StateLayout> state_layout(const kvm::Kvm& kvm, const kvm::Vm& vm) {
     const auto nested = vm.check_extension(KVM_CAP_NESTED_STATE);
     auto msrs = kvm.state_msrs();
-    if (nested <= 0 || !msrs)
+    if (nested < static_cast<int>(sizeof(kvm::abi::NestedStateHeader)) || !msrs)
         return std::nullopt;
     const auto xsave = vm.check_extension(KVM_CAP_XSAVE2);
-    return kvm::StateLayout{
+    return StateLayout{
         .msrs = std::move(*msrs),
         .nested_bytes = static_cast<std::size_t>(nested),
         .xsave_bytes = std::max(static_cast<std::size_t>(std::max(xsave, 0)), sizeof(kvm::abi::XsaveArea)),

@@ -9,8 +9,8 @@
 #include "core/cpu/msr.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/kvm/statistics.hpp"
-#include "core/kvm/vcpu_state.hpp"
 #include "core/kvm/vm.hpp"
+#include "core/machine/vcpu_state.hpp"
 #include "topology/plan.hpp"
 
 namespace nestbed::machine {
@@ -32,6 +32,6 @@ capabilities_without(const kvm::Kvm& kvm, const std::vector<core::cpu::MsrValue>
 [[nodiscard]] std::optional<kvm::StatisticsLayout> vcpu_statistics_layout(const kvm::Kvm& kvm);
 
 // What a vCPU's state consists of. Empty where KVM does not give its nested state away.
-[[nodiscard]] std::optional<kvm::StateLayout> state_layout(const kvm::Kvm& kvm, const kvm::Vm& vm);
+[[nodiscard]] std::optional<StateLayout> state_layout(const kvm::Kvm& kvm, const kvm::Vm& vm);
 
 } // namespace nestbed::machine

@@ -332,8 +332,8 @@ TEST_F(VcpuThreadTest, ACapabilityThatReadsBackOtherwiseIsFatal) {
 }
 
 TEST_F(VcpuThreadTest, AnOutTakesTheStateAwayAndGivesItBack) {
-    context.state = kvm::StateLayout{
-        .msrs = {0x174, 0xc000'0081}, .nested_bytes = 128, .xsave_bytes = 4096, .sregs2 = false};
+    context.state =
+        StateLayout{.msrs = {0x174, 0xc000'0081}, .nested_bytes = 128, .xsave_bytes = 4096, .sregs2 = false};
     msrs = {{0x174, 0x10}, {0xc000'0081, 0x1234}};
     bool completed = false;
     runs = {io(KVM_EXIT_IO_OUT, wire::reload_port, 4, 1, 4096),
@@ -356,7 +356,7 @@ TEST_F(VcpuThreadTest, AnOutTakesTheStateAwayAndGivesItBack) {
 }
 
 TEST_F(VcpuThreadTest, NestedStateThatKvmDoesNotTakeBackIsAFinding) {
-    context.state = kvm::StateLayout{.msrs = {}, .nested_bytes = 128, .xsave_bytes = 4096, .sregs2 = false};
+    context.state = StateLayout{.msrs = {}, .nested_bytes = 128, .xsave_bytes = 4096, .sregs2 = false};
     nested_refused = 2;
     runs = {io(KVM_EXIT_IO_OUT, wire::reload_port, 4, 1, 4096), [](kvm_run&) { return -EINTR; }};
     const auto error = ended();

@@ -12,12 +12,12 @@
 #include "base/error.hpp"
 #include "core/kvm/vcpu.hpp"
 
-namespace nestbed::kvm {
+namespace nestbed::machine {
 
 // What this KVM can be asked for.
 struct StateLayout {
     std::vector<std::uint32_t> msrs; // KVM_GET_MSR_INDEX_LIST
-    std::size_t nested_bytes = 0;    // KVM_CAP_NESTED_STATE
+    std::size_t nested_bytes = 0;    // KVM_CAP_NESTED_STATE, a header at the least
     std::size_t xsave_bytes = 0;     // KVM_CAP_XSAVE2, or of the structure before it
     bool sregs2 = false;             // KVM_CAP_SREGS2
 };
@@ -36,15 +36,15 @@ struct VcpuState {
 };
 
 // The vCPU is in user space with no I/O to complete. Errors: host_lacks, naming the request that KVM refused.
-[[nodiscard]] Result<VcpuState> read_state(const Vcpu& vcpu, const StateLayout& layout);
+[[nodiscard]] Result<VcpuState> read_state(const kvm::Vcpu& vcpu, const StateLayout& layout);
 
 // In the order in which QEMU does it, which KVM is used to: registers that nested state looks at, nested
 // state, then the rest. MSRs that KVM has and does not take back are left as they are. Errors: as
 // read_state().
-[[nodiscard]] Status write_state(const Vcpu& vcpu, const StateLayout& layout, const VcpuState& state);
+[[nodiscard]] Status write_state(const kvm::Vcpu& vcpu, const StateLayout& layout, const VcpuState& state);
 
 // Out of nested operation, with nothing pending and with registers that no L1 or L2 of ours has, so that what
 // is not written back is missed. Errors: as read_state().
-[[nodiscard]] Status forget_state(const Vcpu& vcpu, const StateLayout& layout, const VcpuState& state);
+[[nodiscard]] Status forget_state(const kvm::Vcpu& vcpu, const StateLayout& layout, const VcpuState& state);
 
-} // namespace nestbed::kvm
+} // namespace nestbed::machine

@@ -1,4 +1,4 @@
-#include "core/kvm/vcpu_state.hpp"
+#include "core/machine/vcpu_state.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -11,25 +11,26 @@
 #include "core/kvm/abi.hpp"
 #include "core/kvm/ioctl.hpp"
 
-namespace nestbed::kvm {
+namespace nestbed::machine {
 
 namespace {
 
 // The requests of one vCPU, until the first that is refused.
 class Requests {
 public:
-    explicit Requests(const Vcpu& vcpu) : _vcpu{vcpu} {}
+    explicit Requests(const kvm::Vcpu& vcpu) : _vcpu{vcpu} {}
 
     template<typename T>
     void make(unsigned long request, std::string_view name, T* argument) {
         if (_status)
-            _status = call(_vcpu.fd(), request, name, argument, fmt::format("APIC id {}", _vcpu.apic_id()))
-                          .map([](int) {});
+            _status =
+                kvm::call(_vcpu.fd(), request, name, argument, fmt::format("APIC id {}", _vcpu.apic_id()))
+                    .map([](int) {});
     }
     [[nodiscard]] const Status& status() const { return _status; }
 
 private:
-    const Vcpu& _vcpu;
+    const kvm::Vcpu& _vcpu;
     Status _status;
 };
 
@@ -54,7 +55,7 @@ void write_sregs(Requests& requests, const StateLayout& layout, const kvm_sregs2
 }
 
 // One by one, since KVM stops at the first that it does not have or does not take.
-std::vector<kvm_msr_entry> read_msrs(const Vcpu& vcpu, const std::vector<std::uint32_t>& indexes) {
+std::vector<kvm_msr_entry> read_msrs(const kvm::Vcpu& vcpu, const std::vector<std::uint32_t>& indexes) {
     std::vector<kvm_msr_entry> msrs;
     for (const auto index : indexes)
         if (const auto value = vcpu.msr(index))
@@ -62,7 +63,7 @@ std::vector<kvm_msr_entry> read_msrs(const Vcpu& vcpu, const std::vector<std::ui
     return msrs;
 }
 
-void write_msrs(const Vcpu& vcpu, const std::vector<kvm_msr_entry>& msrs) {
+void write_msrs(const kvm::Vcpu& vcpu, const std::vector<kvm_msr_entry>& msrs) {
     for (const auto& msr : msrs)
         std::ignore = vcpu.set_msr(msr.index, msr.data);
 }
@@ -90,8 +91,8 @@ constexpr std::uint32_t all_events = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUE
 
 // Outside guest mode and VMX operation, GIF set. What `state` was read with says whose it is.
 std::vector<std::byte> nothing_nested(const VcpuState& state) {
-    abi::NestedStateHeader header;
-    std::memcpy(&header, state.nested.data(), std::min(sizeof header, state.nested.size()));
+    kvm::abi::NestedStateHeader header;
+    std::memcpy(&header, state.nested.data(), sizeof header);
     header.size = sizeof header;
     std::memset(header.vendor, 0, sizeof header.vendor);
     if (header.format == KVM_STATE_NESTED_FORMAT_SVM) {
@@ -107,7 +108,7 @@ std::vector<std::byte> nothing_nested(const VcpuState& state) {
 
 } // namespace
 
-Result<VcpuState> read_state(const Vcpu& vcpu, const StateLayout& layout) {
+Result<VcpuState> read_state(const kvm::Vcpu& vcpu, const StateLayout& layout) {
     VcpuState state;
     Requests requests{vcpu};
     requests.make(KVM_GET_MP_STATE, "KVM_GET_MP_STATE", &state.mp_state);
@@ -118,34 +119,31 @@ Result<VcpuState> read_state(const Vcpu& vcpu, const StateLayout& layout) {
     requests.make(KVM_GET_LAPIC, "KVM_GET_LAPIC", &state.lapic);
     requests.make(KVM_GET_XCRS, "KVM_GET_XCRS", &state.xcrs);
     state.xsave.resize(layout.xsave_bytes);
-    if (layout.xsave_bytes > sizeof(abi::XsaveArea))
-        requests.make(abi::get_xsave2, "KVM_GET_XSAVE2", state.xsave.data());
+    if (layout.xsave_bytes > sizeof(kvm::abi::XsaveArea))
+        requests.make(kvm::abi::get_xsave2, "KVM_GET_XSAVE2", state.xsave.data());
     else
-        requests.make(abi::get_xsave, "KVM_GET_XSAVE", state.xsave.data());
-    if (layout.nested_bytes > 0) {
-        abi::NestedStateHeader header;
-        header.size = static_cast<std::uint32_t>(layout.nested_bytes);
-        state.nested.resize(std::max(layout.nested_bytes, sizeof header));
-        std::memcpy(state.nested.data(), &header, sizeof header);
-        requests.make(abi::get_nested_state, "KVM_GET_NESTED_STATE", state.nested.data());
-    }
+        requests.make(kvm::abi::get_xsave, "KVM_GET_XSAVE", state.xsave.data());
+    kvm::abi::NestedStateHeader header;
+    header.size = static_cast<std::uint32_t>(layout.nested_bytes);
+    state.nested.resize(layout.nested_bytes);
+    std::memcpy(state.nested.data(), &header, sizeof header);
+    requests.make(kvm::abi::get_nested_state, "KVM_GET_NESTED_STATE", state.nested.data());
     state.msrs = read_msrs(vcpu, layout.msrs);
     if (!requests.status())
         return tl::unexpected{requests.status().error()};
     return state;
 }
 
-Status write_state(const Vcpu& vcpu, const StateLayout& layout, const VcpuState& state) {
+Status write_state(const kvm::Vcpu& vcpu, const StateLayout& layout, const VcpuState& state) {
     Requests requests{vcpu};
     // Without it there is no VMX operation to be in.
     for (const auto& msr : state.msrs)
         if (msr.index == ia32_feature_control)
             std::ignore = vcpu.set_msr(msr.index, msr.data);
     write_sregs(requests, layout, state.sregs);
-    if (!state.nested.empty())
-        requests.make(abi::set_nested_state, "KVM_SET_NESTED_STATE", state.nested.data());
+    requests.make(kvm::abi::set_nested_state, "KVM_SET_NESTED_STATE", state.nested.data());
     requests.make(KVM_SET_REGS, "KVM_SET_REGS", &state.regs);
-    requests.make(abi::set_xsave, "KVM_SET_XSAVE", state.xsave.data());
+    requests.make(kvm::abi::set_xsave, "KVM_SET_XSAVE", state.xsave.data());
     requests.make(KVM_SET_XCRS, "KVM_SET_XCRS", &state.xcrs);
     requests.make(KVM_SET_LAPIC, "KVM_SET_LAPIC", &state.lapic);
     if (requests.status())
@@ -156,10 +154,9 @@ Status write_state(const Vcpu& vcpu, const StateLayout& layout, const VcpuState&
     return requests.status();
 }
 
-Status forget_state(const Vcpu& vcpu, const StateLayout& layout, const VcpuState& state) {
+Status forget_state(const kvm::Vcpu& vcpu, const StateLayout& layout, const VcpuState& state) {
     Requests requests{vcpu};
-    if (layout.nested_bytes > 0)
-        requests.make(abi::set_nested_state, "KVM_SET_NESTED_STATE", nothing_nested(state).data());
+    requests.make(kvm::abi::set_nested_state, "KVM_SET_NESTED_STATE", nothing_nested(state).data());
     // Real mode, as after a reset (SDM volume 3, "Processor State After Reset").
     constexpr std::uint64_t reset_cr0 = 0x6000'0010;
     auto sregs = state.sregs;
@@ -199,4 +196,4 @@ Status forget_state(const Vcpu& vcpu, const StateLayout& layout, const VcpuState
     return requests.status();
 }
 
-} // namespace nestbed::kvm
+} // namespace nestbed::machine
