@@ -24,7 +24,10 @@ needs_lab() {
 needs_bochs() {
     case $1 in
     lab) [[ " ${*/=/ } " == *' --silicon intel '* ]] ;;
-    conform) [[ ${2-} == run && " $* " == *' vmx.'* && $(cat /sys/module/kvm_intel/parameters/nested 2>/dev/null) != [1Y] ]] ;;
+    conform)
+        [[ ${2-} == run && " $* " == *' vmx.'* ]] &&
+            [[ $(cat /sys/module/kvm_intel/parameters/nested 2>/dev/null) != [1Y] ]]
+        ;;
     *) false ;;
     esac
 }

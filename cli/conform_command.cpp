@@ -196,8 +196,8 @@ int run(const ConformOptions& options) {
     if (!wanted)
         return complain(wanted.error());
     auto place = conform::choose_place(*wanted, conform::extensions_of(options.patterns));
-    if (place.where == conform::Where::lab)
-        place.extension = options.silicon == "intel" ? "vmx" : "svm";
+    if (place.where == conform::Where::lab && options.silicon == "intel")
+        place.extension = "vmx";
     if (place.where == conform::Where::host && !to_words(options.machine).empty())
         return complain({ErrorKind::bad_input, "run tests on this host with " + to_words(options.machine)[0],
                          "that is for the lab", "add --where lab"});

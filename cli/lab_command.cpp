@@ -33,10 +33,13 @@ struct LabCommand {
 
 // Conformance tests know more of emulated machines than this command: they share them, and go on in another
 // when one dies. Not where a machine is described that they would not take.
-bool is_conformance_run(const std::vector<std::string>& arguments) {
+bool is_conformance_run(const std::vector<std::string>& arguments, lab::Silicon silicon) {
+    // Tests of the other vendor would be given other silicon than was asked for.
+    const auto* const other = silicon == lab::Silicon::intel ? "svm." : "vmx.";
     return arguments.size() >= 2 && arguments[0] == "conform" && arguments[1] == "run" &&
-           std::ranges::none_of(arguments,
-                                [](const std::string& word) { return word.starts_with("--where"); });
+           std::ranges::none_of(arguments, [&](const std::string& word) {
+               return word.starts_with("--where") || word.starts_with(other);
+           });
 }
 
 std::vector<std::string> as_conformance_run(const LabCommand& options) {
@@ -129,7 +132,7 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
             if (shaped == 0 || (intel && command->count("--nodes") == 0))
                 options->shape.nodes = usual.nodes;
             if (shaped + command->count("--memory") + command->count("--timeout") == 0 &&
-                is_conformance_run(options->arguments))
+                is_conformance_run(options->arguments, usual.silicon))
                 action = [options, run_line] { return run_line(as_conformance_run(*options)); };
             else
                 action = [options] { return run_lab(*options); };

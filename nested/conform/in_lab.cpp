@@ -250,8 +250,7 @@ bool needs_virtual_gif(const Case& test) {
 std::vector<Share> shares_of(const std::vector<Case>& cases, std::size_t machines) {
     const auto is_vmx = [](const Case& test) { return extension_of(test.name) == "vmx"; };
     const auto of_vmx = static_cast<std::size_t>(std::ranges::count_if(cases, is_vmx));
-    const auto intel =
-        std::clamp<std::size_t>(of_vmx / tests_worth_an_intel_machine, 1, std::max<std::size_t>(machines, 1));
+    const auto intel = std::clamp<std::size_t>(of_vmx / tests_worth_an_intel_machine, 1, machines);
     std::vector<Share> shares(intel, {.silicon = lab::Silicon::intel});
     shares.resize(intel + machines);
     Share special{.more_flags = "+vgif"};

@@ -32,9 +32,9 @@ struct Share {
     std::vector<const Case*> tests = {};
 };
 
-// One for each of `machines`, and one more for tests that need more of the CPU; for tests of VMX fewer, since
-// their machines take long to boot, and first, since these take longest. None is empty. Every n-th test to
-// the same, so that a slow group is shared.
+// One for each of `machines`, of which there is one at the least, and one more for tests that need more of
+// the CPU; for tests of VMX fewer, since their machines take long to boot, and first, since these take
+// longest. None is empty. Every n-th test to the same, so that a slow group is shared.
 [[nodiscard]] std::vector<Share> shares_of(const std::vector<Case>& cases, std::size_t machines);
 
 // As conform_here(), in emulated machines with one CPU and a share of the tests each: a test that takes the

@@ -39,14 +39,14 @@ Place choose_place(Where wanted, std::span<const std::string> extensions) {
     if (wanted == Where::host)
         return {wanted, "as asked", extension};
     if (!supported)
-        return {Where::lab, supported.error().message(), extension};
+        return {Where::lab, supported.error().message(), "svm"};
     if (!svm && !vmx)
-        return {Where::lab, "this host's KVM offers neither SVM nor VMX to its guests", extension};
+        return {Where::lab, "this host's KVM offers neither SVM nor VMX to its guests", "svm"};
     if (!extensions.empty() && std::ranges::find(extensions, extension) == extensions.end())
         return {Where::lab,
                 fmt::format("this host's KVM offers {0} to its guests, not {1}", svm ? "SVM" : "VMX",
                             svm ? "VMX" : "SVM"),
-                extension};
+                "svm"};
     return {Where::host, fmt::format("this host's KVM offers {} to its guests", svm ? "SVM" : "VMX"),
             extension};
 }

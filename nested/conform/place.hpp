@@ -21,7 +21,7 @@ enum class Where { automatic, host, lab };
 struct Place {
     Where where = Where::host; // host or lab
     std::string why;           // "this host's KVM offers SVM", for people
-    std::string extension;     // "svm" or "vmx": what L1 has there
+    std::string extension;     // "svm" or "vmx": what L1 has there; the lab has either
 };
 
 // Decides `automatic` by what this host's KVM offers and the tests are about ("svm", "vmx"; empty where that
