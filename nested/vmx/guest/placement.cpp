@@ -4,7 +4,7 @@
 
 #include "core/guest/runtime.hpp"
 #include "nested/guest/memory.hpp"
-#include "nested/vmx/guest/l1.hpp"
+#include "nested/vmx/guest/modes.hpp"
 
 namespace nestbed::vmx {
 
@@ -13,21 +13,8 @@ using conform::physical;
 
 namespace {
 
-constexpr std::uint64_t cr4_pse = 1U << 4;
-constexpr std::uint64_t cr4_pae = 1U << 5;
-constexpr std::uint64_t cr4_pcide = 1U << 17;
-constexpr std::uint64_t efer_lme_lma = 0x500;
 constexpr std::uint32_t code_32 = 0xc09b;
 constexpr std::uint32_t data_32 = 0xc093;
-constexpr std::uint32_t busy_tss_32 = 0x008b;
-
-// Identity, with pages of 4 MiB: present, writable, user, accessed, dirty.
-std::uint64_t make_page_directory() {
-    auto* const entries = static_cast<std::uint32_t*>(conform::allocate_pages(1));
-    for (std::uint32_t i = 0; i < 1024; ++i)
-        entries[i] = i << 22 | 0xe7;
-    return physical(entries);
-}
 
 void set_segment(Field selector, Field access, std::uint16_t value, std::uint32_t rights) {
     write(selector, value);
@@ -49,11 +36,7 @@ void move_to_ring_3(L2& guest) {
 
 void place_32(L2& guest, const Snippet& snippet) {
     place(guest, snippet);
-    clear(Field::entry_controls, vm_entry::ia_32e_mode_guest);
-    write(Field::guest_cr3, make_page_directory());
-    write(Field::guest_cr4, (read(Field::guest_cr4) & ~(cr4_pae | cr4_pcide)) | cr4_pse);
-    if (allowed_entry().may_set(vm_entry::load_ia32_efer))
-        write(Field::guest_ia32_efer, read(Field::guest_ia32_efer) & ~efer_lme_lma);
+    set_legacy_paging_mode(guest, snippet.address(), read(Field::guest_rsp));
     auto* const gdt = reinterpret_cast<std::uint64_t*>(guest.context().gdt);
     gdt[flat_code_32 / 8] = 0x00cf'9b00'0000'ffff;
     gdt[flat_data_32 / 8] = 0x00cf'9300'0000'ffff;
@@ -63,7 +46,6 @@ void place_32(L2& guest, const Snippet& snippet) {
                                            {Field::guest_ds_selector, Field::guest_ds_access_rights},
                                            {Field::guest_es_selector, Field::guest_es_access_rights}})
         set_segment(selector, access, flat_data_32, data_32);
-    write(Field::guest_tr_access_rights, busy_tss_32);
     auto* registers = &guest.registers.rax;
     for (unsigned i = 0; i < 15; ++i)
         registers[i] &= 0xffff'ffff;

@@ -65,7 +65,7 @@ VMX_TEST(
     auto code = [&] {
         apic.descriptor.post(0x45);
         apic.descriptor.post(0xa2);
-        send_to_id(id, Delivery::fixed, notification);
+        send_event_from_l2(id, Delivery::fixed, notification);
         while (guest::load(conform::l2_context().interrupts[0xa2]) == 0)
             guest::pause();
     };
@@ -89,7 +89,7 @@ VMX_TEST(apic_posted_other, "vmx.apic.posted_other_vector", "Another vector in L
     const auto id = guest::this_vcpu().apic_id;
     auto code = [&] {
         apic.descriptor.post(0x45);
-        send_to_id(id, Delivery::fixed, notification - 1);
+        send_event_from_l2(id, Delivery::fixed, notification - 1);
         for (;;)
             guest::pause();
     };
@@ -127,7 +127,7 @@ VMX_TEST(apic_posted_root, "vmx.apic.posted_in_root",
     apic.guest.start(code);
     apic.guest.run_to_end();
     apic.descriptor.post(0x45);
-    send_to(guest::this_vcpu().vcpu, Delivery::fixed, notification);
+    send_event(guest::this_vcpu().vcpu, Delivery::fixed, notification);
     for (int i = 0; i < 2000; ++i)
         guest::pause();
     expect_equal(interrupts_taken_by(guest::this_vcpu().vcpu, notification), 1U,
@@ -149,7 +149,7 @@ void posted_from_other() {
         wait_ms(20);
         for (unsigned i = 1; i <= rounds; ++i) {
             guest::load(posted)->descriptor.post(0x45);
-            send_to(1, Delivery::fixed, notification);
+            send_event(1, Delivery::fixed, notification);
             conform::spin_until([&] { return guest::load(taken) >= i; });
         }
         expect(true, "each posted interrupt arrived");

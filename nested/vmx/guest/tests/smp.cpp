@@ -123,7 +123,7 @@ void storm() {
         for (unsigned i = 1; i <= storm_most && guest::rdtsc() < until; ++i) {
             guest::store(sent, i);
             for (std::uint32_t vcpu = 1; vcpu < vcpus; ++vcpu)
-                send_to(vcpu, Delivery::fixed, vector);
+                send_event(vcpu, Delivery::fixed, vector);
             for (std::uint32_t vcpu = 1; vcpu < vcpus; ++vcpu)
                 conform::spin_until([&] { return seen_by(vcpu) >= i; });
         }
@@ -205,11 +205,11 @@ VMX_TEST(smp_l2_to_l2, "vmx.smp.l2_to_l2", "Two L2s on two vCPUs interrupt each 
     auto code = [&] {
         for (unsigned i = 1; i <= rounds; ++i) {
             if (own == 0)
-                send_to_id(other, Delivery::fixed, vector);
+                send_event_from_l2(other, Delivery::fixed, vector);
             while (guest::load(taken[own]) < i)
                 guest::pause();
             if (own == 1)
-                send_to_id(other, Delivery::fixed, vector);
+                send_event_from_l2(other, Delivery::fixed, vector);
         }
     };
     set(Field::guest_rflags, rflags_if);
@@ -238,7 +238,7 @@ void nmi_in_l2() {
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
         wait_ms(20);
-        send_to(1, Delivery::nmi);
+        send_event(1, Delivery::nmi);
         conform::spin_until([] { return guest::load(finished) != 0; });
         expect_equal(guest::load(guest::this_vcpu().nmis), 0U, "NMIs that the sender has seen");
         return;

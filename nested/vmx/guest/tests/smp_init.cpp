@@ -51,7 +51,7 @@ void send_startup() {
     auto* const gdt =
         guest::pointer_to<std::uint8_t>(guest::mailbox_of(target).self + nestbed::wire::percpu_gdt);
     gdt[nestbed::wire::task_selector + 5] = 0x89;
-    send_to(target, Delivery::startup, nestbed::wire::sipi_vector);
+    send_event(target, Delivery::startup, nestbed::wire::sipi_vector);
 }
 void expect_comes_back() {
     expect_equal(guest::load(back), 0U, "the target waits for SIPI after INIT");
@@ -87,7 +87,7 @@ void init_exits() {
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
         wait_ms(20);
-        send_to(target, Delivery::init);
+        send_event(target, Delivery::init);
         conform::spin_until([] { return guest::load(seen_exit) != 0; });
         wait_for_beat();
         wait_ms(20);
@@ -138,7 +138,7 @@ VMX_TEST(smp_init_root, "vmx.smp.init_blocked_in_root",
          .vcpus = 2, .enable = false) {
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
-        send_to(target, Delivery::init);
+        send_event(target, Delivery::init);
         wait_ms(20);
         wait_for_beat(); // in root operation it goes on
         guest::store(go_on, 1U);
@@ -160,7 +160,7 @@ VMX_TEST(smp_init_pending, "vmx.smp.init_pending_at_entry",
          "Other Causes of VM Exits", .vcpus = 2) {
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
-        send_to(target, Delivery::init);
+        send_event(target, Delivery::init);
         wait_ms(20);
         guest::store(go_on, 1U);
         conform::spin_until([] { return guest::load(back) != 0; });
@@ -186,7 +186,7 @@ VMX_TEST(smp_sipi_active, "vmx.smp.sipi_ignored", "A SIPI to a vCPU whose L2 is 
          "Other Causes of VM Exits", .vcpus = 2) {
     if (guest::this_vcpu().vcpu == 0) {
         conform::spin_until([] { return guest::load(in_place) != 0; });
-        send_to(target, Delivery::startup, nestbed::wire::sipi_vector);
+        send_event(target, Delivery::startup, nestbed::wire::sipi_vector);
         wait_ms(20);
         guest::store(go_on, 1U);
         conform::spin_until([] { return guest::load(back) != 0; });
@@ -230,14 +230,14 @@ void sipi_exits() {
         conform::spin_until([] { return guest::load(in_place) != 0; });
         wait_ms(20);
         if (first == First::interrupt)
-            send_to(target, Delivery::fixed, vector);
+            send_event(target, Delivery::fixed, vector);
         if (first == First::nmi)
-            send_to(target, Delivery::nmi);
+            send_event(target, Delivery::nmi);
         wait_ms(20);
         expect_equal(guest::load(seen_exit), 0U, "exits before the SIPI");
         // In L2 it may not be at the first.
         while (guest::load(seen_exit) == 0) {
-            send_to(target, Delivery::startup, page);
+            send_event(target, Delivery::startup, page);
             wait_ms(20);
         }
         conform::spin_until([] { return guest::load(back) != 0; });

@@ -5,6 +5,7 @@
 #include "nested/guest/memory.hpp"
 #include "nested/guest/reload.hpp"
 #include "nested/vmx/guest/case.hpp"
+#include "nested/vmx/guest/events.hpp"
 #include "nested/vmx/guest/msr.hpp"
 #include "nested/vmx/guest/snippet.hpp"
 
@@ -14,7 +15,6 @@ using conform::expect;
 using conform::expect_equal;
 using conform::has_reload;
 using conform::Hex;
-using conform::not_applicable;
 using conform::reload;
 using conform::Text;
 
@@ -23,13 +23,6 @@ namespace {
 constexpr std::uint64_t no_vmcs = ~std::uint64_t{0};
 
 L2_SNIPPET(reload_in_l2, RELOAD_INSTRUCTION);
-
-bool may_use(Allowed allowed, std::uint32_t bits, const char* otherwise) {
-    if (allowed.may_set(bits))
-        return true;
-    not_applicable(otherwise);
-    return false;
-}
 
 } // namespace
 
@@ -90,10 +83,8 @@ VMX_TEST(
     if (!has_reload())
         return;
     L2 guest;
-    if (!may_use(allowed_primary(), primary::use_msr_bitmaps | primary::use_io_bitmaps | primary::hlt_exiting,
-                 "the VMX of this machine has no MSR or I/O bitmaps"))
+    if (!use_primary(primary::use_msr_bitmaps | primary::use_io_bitmaps | primary::hlt_exiting))
         return;
-    set(Field::primary_controls, primary::hlt_exiting);
     guest.intercept_exception(6);
     constexpr std::uint16_t exit_port = nestbed::wire::exit_port;
     guest.io_bitmaps()[exit_port / 8] |= 1U << exit_port % 8;
@@ -183,14 +174,14 @@ VMX_TEST(state_msrs, "vmx.state.msrs", "MSRs of L2's last when the vCPU's state 
 VMX_TEST(state_tsc, "vmx.state.tsc_offset",
          "The TSC offset lasts when the vCPU's state is taken and given back",
          "Time-Stamp Counter Offset and Multiplier") {
-    if (!has_reload() ||
-        !may_use(allowed_primary(), primary::use_tsc_offsetting, "VMX here has no TSC offset"))
+    if (!has_reload())
         return;
     constexpr std::uint64_t offset = std::uint64_t{1} << 50;
     // What a slow machine takes for all of it.
     constexpr std::uint64_t long_time = std::uint64_t{1} << 44;
     L2 guest;
-    set(Field::primary_controls, primary::use_tsc_offsetting);
+    if (!use_primary(primary::use_tsc_offsetting))
+        return;
     write(Field::tsc_offset, offset);
     std::uint64_t before = 0;
     std::uint64_t after = 0;
@@ -212,11 +203,11 @@ VMX_TEST(state_tsc, "vmx.state.tsc_offset",
 VMX_TEST(state_timer, "vmx.state.preemption_timer",
          "The preemption timer goes on where it was after the vCPU's state was taken and given back",
          "VMX-Preemption Timer") {
-    if (!has_reload() || !may_use(allowed_pin_based(), pin_based::activate_vmx_preemption_timer,
-                                  "the VMX of this machine has no preemption timer"))
+    if (!has_reload())
         return;
     L2 guest;
-    set(Field::pin_based_controls, pin_based::activate_vmx_preemption_timer);
+    if (!use_pin_based(pin_based::activate_vmx_preemption_timer))
+        return;
     // 50 ms of TSC; it counts down once in 2^n of them.
     const auto rate = miscellaneous() & 0x1f;
     const auto ticks = guest::header().tsc_khz * 50;
@@ -237,11 +228,11 @@ VMX_TEST(state_timer, "vmx.state.preemption_timer",
 VMX_TEST(state_mtf, "vmx.state.monitor_trap_flag",
          "A monitor-trap-flag exit that is due comes after the vCPU's state was taken and given back",
          "Monitor Trap Flag") {
-    if (!has_reload() || !may_use(allowed_primary(), primary::monitor_trap_flag,
-                                  "the VMX of this machine has no monitor trap flag"))
+    if (!has_reload())
         return;
     L2 guest;
-    set(Field::primary_controls, primary::monitor_trap_flag);
+    if (!use_primary(primary::monitor_trap_flag))
+        return;
     place(guest, reload_in_l2);
     guest.registers.rdx = nestbed::wire::reload_port;
     if (guest.run_to(ExitReason::monitor_trap_flag, "the OUT in L2"))

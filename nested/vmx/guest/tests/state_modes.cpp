@@ -130,14 +130,14 @@ void nmi_blocking() {
         auto& context = conform::l2_context();
         if (frame.vector == 2 && context.exceptions[2] == 1) {
             reload();
-            send_to_id(self, guest::apic::Delivery::nmi);
+            send_event_from_l2(self, guest::apic::Delivery::nmi);
             settle();
             in_handler = context.exceptions[2];
         }
         return true;
     };
     auto code = [] {
-        send_to_id(self, guest::apic::Delivery::nmi);
+        send_event_from_l2(self, guest::apic::Delivery::nmi);
         settle();
     };
     guest.start(code);
@@ -156,7 +156,7 @@ void pending_interrupt() {
     const auto self = own_apic_id();
     std::uint32_t early = 0;
     auto code = [&] {
-        send_to_id(self, guest::apic::Delivery::fixed, 0x91);
+        send_event_from_l2(self, guest::apic::Delivery::fixed, 0x91);
         reload();
         settle();
         early = conform::l2_context().delivered;

@@ -17,8 +17,7 @@ using conform::not_applicable;
 
 namespace {
 
-// With RFLAGS.IF: Bochs leaves a spinning L2 for no interrupt of the host otherwise.
-
+// L2 spins with RFLAGS.IF set: Bochs leaves it for no interrupt of the host otherwise.
 L2_SNIPPET(teardown_halt, "1: hlt; jmp 1b");
 L2_SNIPPET(teardown_loop, "1: pause; jmp 1b");
 L2_SNIPPET(teardown_rdmsr, "1: rdmsr; jmp 1b");
@@ -87,7 +86,7 @@ void with_pending() {
     place(guest, teardown_rdmsr);
     guest.registers.rcx = 0x10;
     guest::disable_interrupts();
-    send_to(guest::this_vcpu().vcpu, guest::apic::Delivery::fixed, 0x55);
+    send_event(guest::this_vcpu().vcpu, guest::apic::Delivery::fixed, 0x55);
     conform::announce();
     for (;;)
         guest.enter();
@@ -112,7 +111,7 @@ void in_root_halted() {
 void with_init_pending() {
     L2 guest;
     place(guest, teardown_loop);
-    send_to(guest::this_vcpu().vcpu, guest::apic::Delivery::init);
+    send_event(guest::this_vcpu().vcpu, guest::apic::Delivery::init);
     conform::announce();
     for (;;)
         guest::pause();
@@ -290,8 +289,8 @@ VMX_TEST(teardown_off_interrupts, "vmx.teardown.vmxoff_interrupts",
     run_one(guest, "L2 runs beforehand");
     expect_equal(vmxoff(), Outcome::succeed, "VMXOFF");
     const auto own = guest::this_vcpu().vcpu;
-    send_to(own, guest::apic::Delivery::fixed, 0x41);
-    send_to(own, guest::apic::Delivery::nmi);
+    send_event(own, guest::apic::Delivery::fixed, 0x41);
+    send_event(own, guest::apic::Delivery::nmi);
     for (int i = 0; i < 2000; ++i)
         guest::pause();
     expect_equal(interrupts_taken_by(own, 0x41), 1U, "interrupts that L1 has seen");
@@ -310,9 +309,9 @@ VMX_TEST(teardown_init_self, "vmx.teardown.init_in_root", "INIT is blocked in VM
          "Restrictions on VMX Operation") {
     count_interrupts(0x41);
     const auto own = guest::this_vcpu().vcpu;
-    send_to(own, guest::apic::Delivery::init);
+    send_event(own, guest::apic::Delivery::init);
     wait_ms(5);
-    send_to(own, guest::apic::Delivery::fixed, 0x41);
+    send_event(own, guest::apic::Delivery::fixed, 0x41);
     for (int i = 0; i < 2000; ++i)
         guest::pause();
     expect_equal(interrupts_taken_by(own, 0x41), 1U, "interrupts that L1 has seen");
@@ -326,7 +325,7 @@ VMX_TEST(teardown_init_entry, "vmx.teardown.init_pending_at_entry",
     auto code = [&] { ran = 1; };
     guest.start(code);
     const auto rip = read(Field::guest_rip);
-    send_to(guest::this_vcpu().vcpu, guest::apic::Delivery::init);
+    send_event(guest::this_vcpu().vcpu, guest::apic::Delivery::init);
     if (!guest.run_to(ExitReason::init_signal, "INIT"))
         return;
     expect_equal(read(Field::guest_rip), rip, "guest RIP");
@@ -344,7 +343,7 @@ VMX_TEST(teardown_init_l2, "vmx.teardown.init_sent_by_l2",
     const auto id = guest::this_vcpu().apic_id;
     std::uint64_t ran = 0;
     auto code = [&] {
-        send_to_id(id, guest::apic::Delivery::init);
+        send_event_from_l2(id, guest::apic::Delivery::init);
         ran = 1;
         for (;;)
             guest::pause();
