@@ -3,11 +3,13 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <mutex>
 #include <span>
 #include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include "lab/attempt.hpp"
@@ -18,6 +20,7 @@
 #include "lab/job.hpp"
 #include "lab/paths.hpp"
 #include "lab/process.hpp"
+#include "lab/qemu_version.hpp"
 #include "lab/result_files.hpp"
 
 namespace nestbed::lab {
@@ -131,13 +134,34 @@ Status write_file(const fs::path& target, std::string_view bytes) {
     return {};
 }
 
+// Without nested paging where QEMU's has a fault that no guest survives; unless flags were asked for that
+// decide on it.
+Shape suited_to(const fs::path& qemu, Shape shape, supervise::Supervisor& supervisor) {
+    if (shape.cpu_flags.find("npt") != std::string::npos)
+        return shape;
+    const auto told = run_to_end({.arguments = {qemu.string(), "--version"}}, supervisor,
+                                 Clock::now() + std::chrono::seconds{5});
+    const auto version = told ? parse_qemu_version(told->out) : std::nullopt;
+    if (!version || walks_nested_tables_without_paging(*version))
+        return shape;
+    static std::once_flag said;
+    std::call_once(said, [&] {
+        spdlog::warn("QEMU {} loses guests without paging under nested page tables, so the emulated machine "
+                     "has no nested paging (--cpu-flags=+npt: have it all the same)",
+                     to_string(*version));
+    });
+    shape.cpu_flags += shape.cpu_flags.empty() ? "-npt" : ",-npt";
+    return shape;
+}
+
 // QEMU loads kernel and initramfs by itself.
 Result<Command> prepare_qemu(const LabRequest& request, const fs::path& qemu, const fs::path& kernel,
-                             const std::vector<fs::path>& initramfs, const fs::path& workplace) {
+                             const std::vector<fs::path>& initramfs, const fs::path& workplace,
+                             supervise::Supervisor& supervisor) {
     const auto joined = workplace / "initramfs.cpio";
     if (auto written = join_parts(joined, initramfs); !written)
         return tl::unexpected{written.error()};
-    return Command{.arguments = qemu_command(qemu, request.shape,
+    return Command{.arguments = qemu_command(qemu, suited_to(qemu, request.shape, supervisor),
                                              {.kernel = kernel,
                                               .initramfs = joined,
                                               .command_line = kernel_command_line(request),
@@ -149,7 +173,8 @@ Result<Command> prepare_qemu(const LabRequest& request, const fs::path& qemu, co
 }
 
 Result<Command> prepare_bochs(const LabRequest& request, const fs::path& bochs, const fs::path& kernel,
-                              const std::vector<fs::path>& initramfs, const fs::path& workplace) {
+                              const std::vector<fs::path>& initramfs, const fs::path& workplace,
+                              supervise::Supervisor& /*supervisor*/) {
     std::uint64_t bytes = 0;
     std::error_code error;
     for (const auto& part : initramfs)
@@ -209,8 +234,9 @@ Result<Prepared> prepare(const LabRequest& request, const fs::path& workplace, c
     if (auto written = write_run_part(run_image, job, inputs); !written)
         return tl::unexpected{written.error()};
     const auto prepare_emulator = request.shape.silicon == Silicon::intel ? prepare_bochs : prepare_qemu;
-    auto command = prepare_emulator(request, *emulator, parts->bootable,
-                                    {parts->program_image, parts->modules_image, run_image}, workplace);
+    auto command =
+        prepare_emulator(request, *emulator, parts->bootable,
+                         {parts->program_image, parts->modules_image, run_image}, workplace, supervisor);
     if (!command)
         return tl::unexpected{command.error()};
     return Prepared{

@@ -18,10 +18,10 @@
 namespace nestbed::lab {
 
 struct Command {
-    std::vector<std::string> arguments;                           // the first is a path, or a name for PATH
-    std::string folder;                                           // to run in; empty: the caller's
-    std::vector<std::pair<std::string, std::string>> environment; // on top of the caller's
-    std::vector<int> descriptors;                                 // these become 0, 1, 2, ... of the child
+    std::vector<std::string> arguments; // the first is a path, or a name for PATH
+    std::string folder = {};            // to run in; empty: the caller's
+    std::vector<std::pair<std::string, std::string>> environment = {}; // on top of the caller's
+    std::vector<int> descriptors = {}; // these become 0, 1, 2, ... of the child
 };
 
 // Killed when it is destroyed, or when the thread that started it ends.

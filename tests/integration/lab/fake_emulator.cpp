@@ -53,7 +53,7 @@ int end_machine(bool bochs) {
     return 1;
 }
 
-int play(std::string_view situation, const std::string& marker, bool bochs) {
+int play(std::string_view situation, const std::string& marker, bool bochs, const std::string& cpu) {
     Sender sender;
     const auto ends_well = [&](int code) {
         say(frames, sender.encode(Exited{code}));
@@ -78,6 +78,8 @@ int play(std::string_view situation, const std::string& marker, bool bochs) {
                         Failed{{nestbed::ErrorKind::host_lacks, "find /dev/kvm", "none\x1b[2J", "mend it"}}));
         ::pause();
     }
+    if (situation == "tells-its-cpu")
+        say(frames, sender.encode(Output{false, cpu}));
     say(frames, sender.encode(Output{false, "to stdout\n"}));
     say(frames, sender.encode(Output{true, "to stderr\n"}));
     if (situation == "dies" || (situation == "dies-once" && ::access(marker.c_str(), F_OK) != 0)) {
@@ -110,10 +112,18 @@ int play(std::string_view situation, const std::string& marker, bool bochs) {
 int main(int argc, char** argv) {
     std::string memory;
     std::string_view words;
+    std::string cpu;
     bool bochs = false;
+    if (argc == 2 && std::string_view{argv[1]} == "--version") {
+        const char* const version = std::getenv("FAKE_QEMU_VERSION");
+        std::printf("QEMU emulator version %s\n", version == nullptr ? "10.0.0" : version);
+        return 0;
+    }
     for (int i = 1; i + 1 < argc; ++i)
         if (std::string_view{argv[i]} == "-append")
             words = argv[i + 1];
+        else if (std::string_view{argv[i]} == "-cpu")
+            cpu = argv[i + 1];
         else if (std::string_view{argv[i]} == "-rc") { // in its folder, and told by no argument
             bochs = true;
             std::ifstream file{bochs_memory_file, std::ios::binary};
@@ -123,5 +133,5 @@ int main(int argc, char** argv) {
         }
     words.remove_prefix(std::min(words.find("fake=") + 5, words.size()));
     const auto colon = words.find(':');
-    return play(words.substr(0, colon), std::string{words.substr(colon + 1)}, bochs);
+    return play(words.substr(0, colon), std::string{words.substr(colon + 1)}, bochs, cpu);
 }

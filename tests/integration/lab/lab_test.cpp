@@ -10,6 +10,7 @@
 
 #include <boost/fiber/fiber.hpp>
 #include <boost/fiber/operations.hpp>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -257,6 +258,27 @@ TEST_F(IntelLab, AKernelThatBochsCannotStartIsRefused) {
     ASSERT_FALSE(ran);
     EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
     EXPECT_THAT(ran.error().message(), HasSubstr("CONFIG_PVH=y"));
+}
+
+// The CPU that QEMU of a version is told to emulate.
+TEST_F(Lab, DoesWithoutNestedPagingWhereQemuHasItWrong) {
+    struct Case {
+        const char* version;
+        const char* flags;
+        const char* end;
+    };
+    for (const auto& [version, flags, end] :
+         {Case{"8.2.2 (Debian 1:8.2.2+ds-0ubuntu1)", "", "check=off,-npt"},
+          Case{"8.2.2", "+vgif", "check=off,+vgif,-npt"}, Case{"8.2.2", "+npt", "check=off,+npt"},
+          Case{"10.0.13", "", "check=off"}, Case{"unheard of", "+vgif", "check=off,+vgif"}}) {
+        ASSERT_EQ(::setenv("FAKE_QEMU_VERSION", version, 1), 0);
+        request.shape.cpu_flags = flags;
+        out.clear();
+        const auto ran = play("tells-its-cpu");
+        ::unsetenv("FAKE_QEMU_VERSION");
+        ASSERT_TRUE(ran) << ran.error().message();
+        EXPECT_EQ(out, fmt::format("EPYC,+svm,+npt,{}to stdout\n", end)) << version;
+    }
 }
 
 TEST_F(Lab, WhatCannotStartIsSaid) {
