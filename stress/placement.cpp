@@ -20,7 +20,7 @@ Finding from_drift(const std::vector<topology::Drift>& drift, std::string all_go
 } // namespace
 
 Result<Finding> check_threads(const DriverContext& context) {
-    const auto seen = context.machine.observe();
+    const auto seen = context.machine.chassis().observe();
     if (!seen)
         return tl::unexpected{seen.error()};
     auto threads_only = context.machine.plan();
@@ -34,7 +34,7 @@ Result<Finding> check_threads(const DriverContext& context) {
 }
 
 Result<Finding> check_memory(const DriverContext& context) {
-    const auto seen = context.machine.observe();
+    const auto seen = context.machine.chassis().observe();
     if (!seen)
         return tl::unexpected{seen.error()};
     auto memory_only = context.machine.plan();
@@ -49,15 +49,15 @@ Result<Finding> check_memory(const DriverContext& context) {
 }
 
 Result<Finding> check_cpuid_readback(const DriverContext& context) {
-    const auto wrong = context.machine.cpuid_changes();
-    const auto other = context.machine.cpuid_feature_changes();
+    const auto wrong = context.machine.chassis().cpuid_changes();
+    const auto other = context.machine.chassis().cpuid_feature_changes();
     Finding finding{.good = wrong.empty(), .summary = {}, .details = capped(wrong)};
     finding.summary = wrong.empty() ? "topology and ids are as written" : "KVM changed what was written";
     if (!other.empty())
         finding.summary += fmt::format("; {} other registers are not as written", other.size());
     // Features that KVM forces on or off are worth knowing, and no fault of the topology.
     finding.facts["feature_registers_changed"] = other;
-    finding.facts["msrs_refused"] = context.machine.refused_msrs();
+    finding.facts["msrs_refused"] = context.machine.chassis().refused_msrs();
     return finding;
 }
 

@@ -202,7 +202,7 @@ private:
         _machine = std::move(*machine);
         auto online = _machine->boot(deadline());
         if (_machines == 1)
-            for (const auto& [name, seconds] : _machine->phase_times())
+            for (const auto& [name, seconds] : _machine->chassis().phase_times())
                 _result.timings.push_back({name, seconds});
         _booted_once = _booted_once || online.has_value();
         return online;
@@ -213,7 +213,7 @@ private:
         auto result = blank(teardown_name, teardown_title);
         const auto stopped = _machine ? _machine->stop() : Status{};
         if (_machine)
-            _result.kvm_stats = to_report(_machine->statistics());
+            _result.kvm_stats = to_report(_machine->chassis().statistics());
         _machine.reset();
         if (!selected(_request.only, teardown_name))
             return;

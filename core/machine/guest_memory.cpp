@@ -22,6 +22,7 @@ namespace {
 // A prefault thread below this size costs more than it saves.
 constexpr std::uint64_t bytes_worth_a_thread = 64 * MiB;
 constexpr std::size_t most_threads_per_node = 16;
+constexpr std::size_t pages_worth_a_call = 16;
 
 int map_flags(topology::PageSize size) {
     switch (size) {
@@ -145,17 +146,24 @@ std::span<std::byte> GuestMemory::at(std::uint64_t address, std::uint64_t bytes)
     return {};
 }
 
-Status GuestMemory::make_present(std::uint64_t address, std::uint64_t bytes) const {
-    if (bytes == 0) // a segment without file data
+Status GuestMemory::write(std::uint64_t address, std::span<const std::byte> data) const {
+    if (data.empty())
         return {};
-    // What no page can be smaller than; ranges begin and end at such borders.
-    constexpr auto page = 4 * KiB;
-    const auto first = address / page * page;
-    const auto part = at(first, round_up(address + bytes, page) - first);
-    if (part.empty())
-        return fail(ErrorKind::bad_input, fmt::format("make {} bytes at {:#x} present", bytes, address),
+    const auto to = at(address, data.size());
+    if (to.empty())
+        return fail(ErrorKind::bad_input, fmt::format("load {} bytes at {:#x}", data.size(), address),
                     "no guest memory there", "use more --memory");
-    return topology::prefault(part.data(), part.size(), page);
+    // One call for many pages costs a fraction of as many page faults. No page is smaller, and ranges begin
+    // and end at such borders.
+    constexpr auto page = 4 * KiB;
+    if (data.size() >= pages_worth_a_call * page) {
+        const auto first = address / page * page;
+        const auto part = at(first, round_up(address + data.size(), page) - first);
+        if (auto present = topology::prefault(part.data(), part.size(), page); !present)
+            return present;
+    }
+    std::ranges::copy(data, to.begin());
+    return {};
 }
 
 } // namespace nestbed::machine

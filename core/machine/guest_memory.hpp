@@ -46,9 +46,9 @@ public:
     // crosses from one range to the next. The guest may write there at any time.
     [[nodiscard]] std::span<std::byte> at(std::uint64_t address, std::uint64_t bytes) const;
 
-    // Makes the pages of a part of one range present, where they are not. Errors: bad_input where that is no
-    // RAM, host_lacks.
-    [[nodiscard]] Status make_present(std::uint64_t address, std::uint64_t bytes) const;
+    // Before the guest runs. Errors: bad_input where any of it is no RAM or crosses from one range to the
+    // next, host_lacks.
+    [[nodiscard]] Status write(std::uint64_t address, std::span<const std::byte> data) const;
 
     // The object at an address; null where at() is empty or the address is not aligned for it.
     template<typename T>

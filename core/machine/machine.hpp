@@ -1,4 +1,4 @@
-// A running guest: its VM, memory and vCPU threads, from a plan and a payload.
+// A running guest that speaks our wire protocol: a chassis and a payload.
 #pragma once
 
 #include <array>
@@ -13,31 +13,26 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "core/boot/entry_state.hpp"
 #include "core/boot/payload.hpp"
 #include "core/boot/placement.hpp"
-#include "core/cpu/hidden.hpp"
 #include "core/cpu/table.hpp"
 #include "core/device/exit_counter.hpp"
-#include "core/device/port_bus.hpp"
 #include "core/kvm/kvm.hpp"
-#include "core/kvm/vm.hpp"
+#include "core/machine/chassis.hpp"
 #include "core/machine/guest_link.hpp"
 #include "core/machine/guest_memory.hpp"
-#include "core/machine/inspection.hpp"
-#include "core/machine/vcpu_thread.hpp"
-#include "core/supervise/event_queue.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "core/wire/mailbox.hpp"
 #include "topology/plan.hpp"
-#include "topology/verify.hpp"
 
 namespace nestbed::machine {
 
 struct MachineSpec {
     topology::Plan plan;
     const boot::Payload* payload = nullptr; // outlives the machine
-    bool nested = true;                     // show VMX or SVM where KVM offers it
-    core::cpu::HiddenNested hidden = {};    // of it, then
+    bool nested = true;
+    core::cpu::HiddenNested hidden = {};
     Presence memory = Presence::prefaulted;
 };
 
@@ -49,18 +44,7 @@ struct JobRequest {
     std::chrono::milliseconds deadline{0};
 };
 
-struct PhaseTime {
-    std::string phase;
-    double seconds = 0;
-};
-
 class Machine;
-
-// Stops a machine and frees it. One whose threads do not leave the kernel is kept instead, with its memory:
-// freeing that under a running guest would be worse.
-struct Retire {
-    void operator()(Machine* machine) const noexcept;
-};
 using MachinePtr = std::unique_ptr<Machine, Retire>;
 
 class Machine {
@@ -94,7 +78,7 @@ public:
                                      std::chrono::milliseconds deadline, std::string_view what);
 
     // KVM_EXIT_* of the exit that a vCPU died of, where it was one.
-    [[nodiscard]] std::optional<std::uint32_t> fatal_exit() const noexcept { return _fatal_exit; }
+    [[nodiscard]] std::optional<std::uint32_t> fatal_exit() const noexcept { return _chassis->fatal_exit(); }
 
     // Fraction of the current job's vCPUs that are done, or of all vCPUs that are online before the first
     // job.
@@ -106,16 +90,17 @@ public:
 
     // Stops and joins all vCPU threads; may be called again. Afterwards statistics() is valid. Errors:
     // check_failed when a thread does not leave the kernel within 30 s.
-    Status stop();
+    Status stop() { return _chassis->stop(); }
 
-    [[nodiscard]] const topology::Plan& plan() const noexcept { return _spec.plan; }
-    [[nodiscard]] std::uint32_t vcpus() const noexcept { return static_cast<std::uint32_t>(_threads.size()); }
-    [[nodiscard]] const GuestMemory& memory() const noexcept { return _memory; }
-    [[nodiscard]] const core::cpu::Table& cpuid() const noexcept { return _cpuid; }
+    // Where its threads and pages are, what KVM made of its CPUID, its statistics.
+    [[nodiscard]] const Chassis& chassis() const noexcept { return *_chassis; }
+    [[nodiscard]] const topology::Plan& plan() const noexcept { return _chassis->plan(); }
+    [[nodiscard]] std::uint32_t vcpus() const noexcept { return _chassis->vcpus(); }
+    [[nodiscard]] const GuestMemory& memory() const noexcept { return _chassis->memory(); }
+    [[nodiscard]] const core::cpu::Table& cpuid() const noexcept { return _chassis->cpuid(); }
     [[nodiscard]] boot::Extent scratch() const noexcept { return _placement.scratch; }
     [[nodiscard]] std::uint64_t exits_counted(std::uint32_t vcpu) const { return _exit_counter.count(vcpu); }
-    [[nodiscard]] std::uint64_t tsc_khz() const { return _threads[0]->tsc_khz(); }
-    [[nodiscard]] const std::vector<PhaseTime>& phase_times() const noexcept { return _phases; }
+    [[nodiscard]] std::uint64_t tsc_khz() const { return _chassis->tsc_khz(); }
     // Sent by KVM to one vCPU from outside, as a device would (KVM_SIGNAL_MSI).
     [[nodiscard]] Status signal_msi(std::uint32_t vcpu, std::uint8_t vector) const;
 
@@ -125,53 +110,22 @@ public:
     // The last lines that the guest logged; see GuestLink.
     [[nodiscard]] const std::deque<std::string>& last_lines() const noexcept { return _guest.last_lines(); }
 
-    // Where threads and pages really are. Errors: check_failed when a thread is gone.
-    [[nodiscard]] Result<topology::Observation> observe() const;
-
-    // "vCPUs 0-287: leaf 0xb ...": what KVM made of the CPUID tables, empty where it kept them. First what
-    // bears the topology, then everything else.
-    [[nodiscard]] std::vector<std::string> cpuid_changes() const;
-    [[nodiscard]] std::vector<std::string> cpuid_feature_changes() const;
-    // MSRs that KVM would not set, with the vCPUs.
-    [[nodiscard]] std::vector<std::string> refused_msrs() const;
-
-    [[nodiscard]] MachineStatistics statistics() const;
-
 private:
-    Machine(kvm::Vm vm, MachineSpec spec, supervise::Supervisor& supervisor);
+    Machine(std::unique_ptr<Chassis> chassis, const boot::Payload& payload);
 
-    [[nodiscard]] Status set_up_vm(const kvm::Kvm& kvm);
-    [[nodiscard]] Status set_up_memory();
     [[nodiscard]] Status load_payload();
-    [[nodiscard]] Status start_threads(const kvm::Kvm& kvm);
     [[nodiscard]] Status await(const std::function<bool()>& condition, std::chrono::milliseconds deadline,
-                               std::string_view what);
-    void pump();
-    void handle_event(const VcpuEvent& event);
-    void die(Error error);
+                               std::string_view what) {
+        return _chassis->await(condition, deadline, what);
+    }
 
-    MachineSpec _spec;
-    supervise::Supervisor& _supervisor;
-    GuestMemory _memory; // outlives the VM that maps it
-    kvm::Vm _vm;
-    core::cpu::Table _cpuid;
+    const boot::Payload& _payload;
+    device::ExitCounter _exit_counter; // outlives the threads that count
+    std::unique_ptr<Chassis> _chassis;
     boot::GuestPlacement _placement;
-    device::PortBus _ports;
-    device::ExitCounter _exit_counter;
-    supervise::EventQueue<VcpuEvent> _events;
-    VcpuContext _context;
-    std::vector<std::unique_ptr<VcpuThread>> _threads;
-
-    // Control thread only.
+    boot::EntryState _bsp;
     GuestLink _guest;
-    std::uint32_t _ready = 0;
-    std::optional<Error> _death;
-    std::optional<std::uint32_t> _fatal_exit;
     std::string _job_name;
-    bool _stopping = false;
-    std::vector<PhaseTime> _phases;
-    std::unique_ptr<supervise::Readable> _readable;
-    boost::fibers::fiber _pump;
 };
 
 } // namespace nestbed::machine

@@ -44,27 +44,42 @@ int kick_signal() {
     return SIGRTMIN;
 }
 
-// Flat 64-bit mode with paging, as the trampoline leaves the APs.
-kvm_sregs long_mode(kvm_sregs sregs, std::uint64_t cr3) {
+// SDM volume 3, 2.5, and volume 4, table 2-2.
+constexpr std::uint64_t cr0_protected = 0x11;     // ET, PE
+constexpr std::uint64_t cr0_paging = 0x8001'0033; // PG, WP, NE, ET, MP, PE
+constexpr std::uint64_t cr4_pae = 0x20;
+constexpr std::uint64_t efer_long_mode = 0xd00; // LMA, LME, NXE
+
+// Segments are flat, of 4 GiB.
+kvm_sregs state_at(const boot::EntryState& entry, kvm_sregs sregs) {
+    const bool long_mode = entry.mode == boot::EntryMode::long_mode;
     kvm_segment code{};
-    code.selector = wire::kernel_code_selector;
+    code.selector = entry.code_selector;
     code.limit = 0xffff'ffff;
     code.type = 11;
     code.present = 1;
     code.s = 1;
-    code.l = 1;
+    code.l = long_mode ? 1 : 0;
+    code.db = long_mode ? 0 : 1;
     code.g = 1;
     auto data = code;
-    data.selector = wire::kernel_data_selector;
+    data.selector = entry.data_selector;
     data.type = 3;
     data.l = 0;
     data.db = 1;
     sregs.cs = code;
     sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = data;
-    sregs.cr0 = 0x8001'0033; // PG, WP, NE, ET, MP, PE
-    sregs.cr3 = cr3;
-    sregs.cr4 = 0x20;   // PAE
-    sregs.efer = 0xd00; // LMA, LME, NXE
+    sregs.tr.base = 0;
+    sregs.tr.limit = 0x67;
+    sregs.tr.type = 11;
+    if (entry.gdt.bytes > 0) {
+        sregs.gdt.base = entry.gdt.address;
+        sregs.gdt.limit = static_cast<std::uint16_t>(entry.gdt.bytes - 1);
+    }
+    sregs.cr0 = long_mode ? cr0_paging : cr0_protected;
+    sregs.cr4 = long_mode ? cr4_pae : 0;
+    sregs.efer = long_mode ? efer_long_mode : 0;
+    sregs.cr3 = entry.cr3;
     return sregs;
 }
 
@@ -184,15 +199,19 @@ Status VcpuThread::set_registers(const kvm::Vcpu& vcpu) const {
     auto sregs = vcpu.sregs();
     if (!sregs)
         return tl::unexpected{sregs.error()};
-    // Firmware starts the APICs in x2APIC mode where ids above 254 exist; so do we always, since exactly 256
-    // vCPUs in xAPIC mode would lose the one whose id is the broadcast address.
-    sregs->apic_base |= apic_base_x2apic;
+    if (_context.apic == ApicStart::x2apic)
+        sregs->apic_base |= apic_base_x2apic;
     if (_index != 0)
         return vcpu.set_sregs(*sregs);
-    if (auto set = vcpu.set_sregs(long_mode(*sregs, _context.bsp.cr3)); !set)
+    const auto& bsp = _context.bsp;
+    if (auto set = vcpu.set_sregs(state_at(bsp, *sregs)); !set)
         return set;
     kvm_regs regs{};
-    regs.rip = _context.bsp.entry;
+    regs.rip = bsp.rip;
+    regs.rax = bsp.rax;
+    regs.rbx = bsp.rbx;
+    regs.rsi = bsp.rsi;
+    regs.rsp = bsp.rsp;
     regs.rflags = 2;
     return vcpu.set_regs(regs);
 }
@@ -255,9 +274,16 @@ Status VcpuThread::handle_exit(const kvm::Vcpu& vcpu) {
     }
     if (shared.exit_reason == KVM_EXIT_MMIO) {
         remember(KVM_EXIT_MMIO, static_cast<std::uint32_t>(shared.mmio.phys_addr));
-        // Nobody lives there: reads are all ones, writes are lost.
-        if (shared.mmio.is_write == 0)
-            std::memset(shared.mmio.data, 0xff, sizeof shared.mmio.data);
+        const auto bytes = std::min<std::size_t>(shared.mmio.len, sizeof shared.mmio.data);
+        _context.mmio->dispatch({_index,
+                                 shared.mmio.phys_addr,
+                                 shared.mmio.is_write != 0,
+                                 {reinterpret_cast<std::byte*>(shared.mmio.data), bytes}});
+        return {};
+    }
+    if (shared.exit_reason == KVM_EXIT_IOAPIC_EOI) {
+        if (_context.end_of_interrupt)
+            _context.end_of_interrupt(shared.eoi.vector);
         return {};
     }
     if (shared.exit_reason == KVM_EXIT_INTR)

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,8 +19,10 @@
 #include <sys/types.h>
 
 #include "base/error.hpp"
+#include "core/boot/entry_state.hpp"
 #include "core/cpu/msr.hpp"
 #include "core/cpu/table.hpp"
+#include "core/device/mmio_bus.hpp"
 #include "core/device/port_bus.hpp"
 #include "core/kvm/statistics.hpp"
 #include "core/kvm/vcpu.hpp"
@@ -29,6 +32,10 @@
 #include "topology/plan.hpp"
 
 namespace nestbed::machine {
+
+// The mode in which vCPUs find their local APICs. Firmware starts them in x2APIC mode where ids above 254
+// exist. In xAPIC mode exactly 256 vCPUs would lose the one whose id is the broadcast address.
+enum class ApicStart { xapic, x2apic };
 
 struct VcpuEvent {
     enum class Kind {
@@ -43,12 +50,6 @@ struct VcpuEvent {
     std::optional<std::uint32_t> exit_reason; // KVM_EXIT_* that it died of
 };
 
-// Where the BSP starts. The other vCPUs wait for INIT and SIPI.
-struct BspStart {
-    std::uint64_t entry = 0; // 64-bit mode, paging on
-    std::uint64_t cr3 = 0;
-};
-
 // What all vCPU threads of a machine share; outlives them and changes only through the atomics.
 struct VcpuContext {
     const kvm::Vm* vm = nullptr;
@@ -60,7 +61,10 @@ struct VcpuContext {
     std::vector<core::cpu::MsrValue> capabilities;
     const device::PortBus* ports = nullptr;
     supervise::EventQueue<VcpuEvent>* events = nullptr;
-    BspStart bsp;
+    const device::MmioBus* mmio = nullptr;
+    std::function<void(std::uint8_t)> end_of_interrupt; // a vector of the IOAPIC's; from any vCPU's thread
+    boot::EntryState bsp;                               // the other vCPUs wait for INIT and SIPI
+    ApicStart apic = ApicStart::x2apic;
     std::optional<kvm::StatisticsLayout> statistics; // empty where this KVM has none
     std::optional<StateLayout> state;                // the same, see wire::reload_port
 

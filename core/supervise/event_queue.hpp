@@ -34,6 +34,11 @@ public:
             const std::lock_guard lock{_mutex};
             _events.push_back(std::move(event));
         }
+        ring();
+    }
+
+    // Wakes the taker, with an event or without.
+    void ring() {
         const std::uint64_t one = 1;
         [[maybe_unused]] const auto written =
             ::write(_wake.get(), &one, sizeof one); // full counts as written

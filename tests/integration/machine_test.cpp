@@ -58,7 +58,7 @@ protected:
             EXPECT_NE(machine.mailbox(vcpu).job_value[0], 0U) << "TSC of its answer";
             EXPECT_EQ(machine.mailbox(vcpu).spurious_interrupts, 0U);
         }
-        const auto observed = machine.observe();
+        const auto observed = machine.chassis().observe();
         ASSERT_TRUE(observed) << observed.error().message();
         for (const auto& drift : topology::compare(machine.plan(), *observed))
             ADD_FAILURE() << drift.what << ": planned " << drift.planned << ", found " << drift.found;
@@ -311,7 +311,7 @@ TEST_F(GoodMachine, StatisticsAreThoseOfEachVcpu) {
                                       .end_vcpu = 1,
                                       .deadline = test::patience}));
     ASSERT_TRUE(machine->stop());
-    const auto statistics = machine->statistics();
+    const auto statistics = machine->chassis().statistics();
     EXPECT_FALSE(statistics.vm_entries.empty());
     EXPECT_FALSE(statistics.vm.empty());
     const auto exits = std::ranges::find(statistics.entries, "exits", &kvm::StatisticDescription::name);
@@ -327,7 +327,7 @@ TEST_F(GoodMachine, PhasesAreTimed) {
     ASSERT_TRUE(machine);
     ASSERT_TRUE(machine->boot(test::patience));
     std::vector<std::string> phases;
-    for (const auto& phase : machine->phase_times()) {
+    for (const auto& phase : machine->chassis().phase_times()) {
         phases.push_back(phase.phase);
         EXPECT_GE(phase.seconds, 0);
     }

@@ -109,7 +109,7 @@ TEST(GuestMemory, IsPresentBeforeTheGuestRuns) {
     EXPECT_EQ(std::ranges::count_if(present, [](unsigned char page) { return (page & 1) == 0; }), 0);
 }
 
-TEST(GuestMemory, OnTouchThereIsWhatWasMadePresent) {
+TEST(GuestMemory, OnTouchThereIsWhatWasWritten) {
     topology::Plan plan;
     plan.nodes = {{.virtual_node = 0, .host_node = {}, .memory_bytes = MiB, .reason = {}}};
     const auto memory = GuestMemory::allocate(plan, Presence::on_touch);
@@ -123,15 +123,27 @@ TEST(GuestMemory, OnTouchThereIsWhatWasMadePresent) {
                 numbers.push_back(i);
         return numbers;
     };
+    const std::vector<std::byte> bytes(20 * 4096, std::byte{0x5a});
+    const auto write = [&](std::uint64_t address, std::size_t count) {
+        return memory->write(address, std::span{bytes}.first(count));
+    };
     EXPECT_THAT(present(), testing::IsEmpty());
-    EXPECT_TRUE(memory->make_present(8 * 4096, 0));
+    EXPECT_TRUE(write(8 * 4096, 0));
     EXPECT_THAT(present(), testing::IsEmpty());
-    EXPECT_TRUE(memory->make_present(5 * 4096 + 100, 4096));
+    EXPECT_TRUE(write(5 * 4096 + 100, 4096));
     EXPECT_THAT(present(), testing::ElementsAre(5, 6));
-    EXPECT_TRUE(memory->make_present(MiB - 1, 1));
+    EXPECT_TRUE(write(MiB - 1, 1));
     EXPECT_THAT(present(), testing::ElementsAre(5, 6, 255));
-    EXPECT_EQ(memory->make_present(MiB - 1, 2).error().kind, ErrorKind::bad_input);
-    EXPECT_EQ(memory->make_present(UINT64_MAX - 100, 50).error().kind, ErrorKind::bad_input);
+    // Many pages at once, beginning and ending within one.
+    EXPECT_TRUE(write(100 * 4096 + 4000, 18 * 4096));
+    EXPECT_EQ(present().size(), 3U + 19U);
+    const auto there = memory->at(100 * 4096 + 3999, 18 * 4096 + 2);
+    EXPECT_EQ(there.front(), std::byte{0});
+    EXPECT_EQ(there.back(), std::byte{0});
+    EXPECT_EQ(std::ranges::count(there, std::byte{0x5a}), 18 * 4096);
+    EXPECT_EQ(write(MiB - 1, 2).error().kind, ErrorKind::bad_input);
+    EXPECT_EQ(write(UINT64_MAX - 100, 200).error().kind, ErrorKind::bad_input);
+    EXPECT_EQ(write(UINT64_MAX - 100, 50).error().kind, ErrorKind::bad_input);
 }
 
 TEST(GuestMemory, APuThatIsNotThereIsTheHostsLack) {

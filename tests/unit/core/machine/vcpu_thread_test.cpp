@@ -73,8 +73,11 @@ protected:
         context.plan = &plan;
         context.cpuid = &cpuid;
         context.ports = &ports;
+        context.mmio = &mmio;
         context.events = &events;
-        context.bsp = {.entry = 0x10'0040, .cr3 = 0x12'3000};
+        context.bsp.mode = boot::EntryMode::long_mode;
+        context.bsp.rip = 0x10'0040;
+        context.bsp.cr3 = 0x12'3000;
     }
     void TearDown() override { EXPECT_TRUE(stop()); }
 
@@ -239,6 +242,7 @@ protected:
     core::cpu::Table cpuid;
     Recorder recorder;
     device::PortBus ports;
+    device::MmioBus mmio;
     supervise::EventQueue<VcpuEvent> events;
     VcpuContext context;
     std::vector<VcpuEvent> pending;

@@ -1,0 +1,216 @@
+#include "core/machine/chassis.hpp"
+
+#include <ctime>
+#include <utility>
+
+#include <fmt/format.h>
+#include <linux/kvm.h>
+
+#include "core/cpu/cpuid.hpp"
+#include "core/machine/guest_text.hpp"
+#include "core/machine/process_limits.hpp"
+#include "core/machine/vm_setup.hpp"
+
+namespace nestbed::machine {
+
+namespace {
+
+using namespace std::chrono_literals;
+using supervise::Clock;
+
+// A vCPU takes well under a millisecond to create; a host that needs a hundred times that is stuck.
+constexpr auto creation_base = 30s;
+constexpr auto creation_per_vcpu = 100ms;
+constexpr int teardown_seconds = 30;
+
+} // namespace
+
+Chassis::Chassis(kvm::Vm vm, ChassisSpec spec, supervise::Supervisor& supervisor)
+    : _spec{std::move(spec)}, _supervisor{supervisor}, _vm{std::move(vm)} {}
+
+Result<std::unique_ptr<Chassis>> Chassis::create(const kvm::Kvm& kvm, ChassisSpec spec,
+                                                 supervise::Supervisor& supervisor) {
+    if (auto possible = check_kvm_limits(kvm, spec.plan); !possible)
+        return tl::unexpected{possible.error()};
+    if (auto raised = raise_open_files(open_files_needed(static_cast<std::uint32_t>(spec.plan.vcpus.size())));
+        !raised)
+        return tl::unexpected{raised.error()};
+    auto vm = kvm.create_vm();
+    if (!vm)
+        return tl::unexpected{vm.error()};
+    return std::unique_ptr<Chassis>{new Chassis{std::move(*vm), std::move(spec), supervisor}};
+}
+
+Status Chassis::set_up_vm(const kvm::Kvm& kvm) {
+    auto supported = kvm.supported_cpuid();
+    if (!supported)
+        return tl::unexpected{supported.error()};
+    _cpuid = core::cpu::guest_template(*supported,
+                                       {.shape = _spec.plan.shape,
+                                        .tsc_deadline = kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
+                                        .nested = _spec.nested,
+                                        .hidden_svm = _spec.hidden.svm,
+                                        .ext_dest_id = true});
+    if (_spec.nested)
+        _context.capabilities = capabilities_without(kvm, _spec.hidden.vmx);
+    if (auto set = configure_vm(_vm, topology::max_apic_id(_spec.plan.shape)); !set)
+        return set;
+    return _events.open();
+}
+
+Status Chassis::set_up_memory() {
+    auto memory = GuestMemory::allocate(_spec.plan, _spec.memory);
+    if (!memory)
+        return tl::unexpected{memory.error()};
+    _memory = std::move(*memory);
+    // What a vCPU sees in system management mode is an address space of its own (bits 31:16 of a slot's
+    // number). Nested tests send SMIs, and have their handler in plain memory.
+    const std::uint32_t spaces = _spec.nested && _vm.check_extension(KVM_CAP_MULTI_ADDRESS_SPACE) > 1 ? 2 : 1;
+    for (std::uint32_t space = 0; space < spaces; ++space) {
+        std::uint32_t slot = space << 16;
+        for (const auto& region : _memory.regions())
+            if (auto set =
+                    _vm.set_memory_region(slot++, region.range.address, region.host, region.range.bytes);
+                !set)
+                return set;
+    }
+    return {};
+}
+
+Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
+    auto readable = supervise::Readable::watch(_events.fd());
+    if (!readable)
+        return tl::unexpected{readable.error()};
+    _readable = std::make_unique<supervise::Readable>(std::move(*readable));
+    _pump = boost::fibers::fiber{[this] { pump(); }};
+
+    _context.vm = &_vm;
+    _context.plan = &_spec.plan;
+    _context.cpuid = &_cpuid;
+    _context.msrs = core::cpu::boot_msrs(_cpuid);
+    _context.bsp = bsp;
+    _context.apic = _spec.apic;
+    _context.ports = &_ports;
+    _context.mmio = &_mmio;
+    _context.events = &_events;
+    if (kvm.check_extension(KVM_CAP_BINARY_STATS_FD) != 0)
+        _context.statistics = vcpu_statistics_layout(kvm);
+    if (_spec.nested)
+        _context.state = state_layout(kvm, _vm);
+    prepare_kick_signal();
+    for (std::uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
+        _threads.push_back(std::make_unique<VcpuThread>(_context, vcpu));
+        if (auto started = _threads.back()->start(); !started)
+            return started;
+    }
+    return await([&] { return _ready == vcpus(); }, creation_base + vcpus() * creation_per_vcpu,
+                 fmt::format("create {} vCPUs", vcpus()));
+}
+
+Status Chassis::timed(std::string_view phase, const std::function<Status()>& step) {
+    const auto start = Clock::now();
+    auto done = step();
+    if (done)
+        add_phase(std::string{phase}, std::chrono::duration<double>(Clock::now() - start).count());
+    return done;
+}
+
+void Chassis::let_run() {
+    _context.started = 1;
+    _context.started.notify_all();
+}
+
+Status Chassis::await(const std::function<bool()>& condition, std::chrono::milliseconds deadline,
+                      std::string_view what) {
+    auto held =
+        _supervisor.await([&] { return _death.has_value() || condition(); }, Clock::now() + deadline, what);
+    if (!held)
+        return held;
+    if (_death)
+        return tl::unexpected{*_death};
+    return {};
+}
+
+void Chassis::pump() {
+    while (!_stopping) {
+        [[maybe_unused]] const bool ready = _readable->wait_until(supervise::Deadline::max());
+        for (const auto& event : _events.take_all())
+            handle_event(event);
+        _look();
+        _supervisor.change();
+    }
+}
+
+void Chassis::handle_event(const VcpuEvent& event) {
+    switch (event.kind) {
+    case VcpuEvent::Kind::ready:
+        ++_ready;
+        break;
+    case VcpuEvent::Kind::failed:
+    case VcpuEvent::Kind::died:
+        if (!_death)
+            _fatal_exit = event.exit_reason;
+        die(event.error);
+        break;
+    case VcpuEvent::Kind::stopped:
+        break;
+    }
+}
+
+void Chassis::die(Error error) {
+    if (!_death) // the first is the cause, the others its consequences
+        _death = std::move(error);
+}
+
+Status Chassis::stop() {
+    // Those still in set-up finish it, find `started` changed, and leave.
+    _context.stop = true;
+    _context.stop.notify_all();
+    std::uint32_t not_started = 0;
+    _context.started.compare_exchange_strong(not_started, 2);
+    _context.started.notify_all();
+    for (const auto& thread : _threads)
+        thread->kick();
+    timespec deadline{};
+    ::clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += teardown_seconds;
+    for (std::uint32_t vcpu = 0; vcpu < _threads.size(); ++vcpu)
+        if (!_threads[vcpu]->join(deadline))
+            return fail(ErrorKind::check_failed, fmt::format("stop vCPU {}", vcpu),
+                        fmt::format("its thread {} has not left the kernel after {} s", _threads[vcpu]->tid(),
+                                    teardown_seconds),
+                        fmt::format("look into /proc/{}/stack and dmesg", _threads[vcpu]->tid()));
+    if (_pump.joinable()) {
+        _stopping = true;
+        _readable->interrupt();
+        _pump.join();
+    }
+    return {};
+}
+
+Status Chassis::stop_with_snapshots() {
+    _context.want_snapshots = true;
+    return stop();
+}
+
+Result<topology::Observation> Chassis::observe() const {
+    return machine::observe(_threads, _memory, _spec.plan.page_size);
+}
+
+std::vector<std::string> Chassis::cpuid_changes() const {
+    return grouped_by_vcpu(_threads, [](const VcpuThread& thread) { return thread.cpuid_changes(); });
+}
+
+std::vector<std::string> Chassis::cpuid_feature_changes() const {
+    return grouped_by_vcpu(_threads, [](const VcpuThread& thread) { return thread.feature_changes(); });
+}
+
+std::vector<std::string> Chassis::refused_msrs() const {
+    return grouped_by_vcpu(_threads, [](const VcpuThread& thread) { return thread.refused_msrs(); });
+}
+
+MachineStatistics Chassis::statistics() const {
+    return statistics_of(_vm, _context.statistics, _threads);
+}
+
+} // namespace nestbed::machine
