@@ -1,11 +1,9 @@
-// Archives and compressed files, through libarchive.
+// Archives, through libarchive.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,14 +27,6 @@ struct ArchiveFile {
 // Errors: bad_input where a file cannot be read, host_lacks where `target` cannot be written.
 [[nodiscard]] Status write_initramfs(const std::filesystem::path& target,
                                      const std::vector<ArchiveFile>& files);
-
-// What a file holds after any gzip, bzip2, xz, lzma, lz4, lzop or zstd around it is taken off. Errors:
-// bad_input where it cannot be read or is larger than `max_bytes`.
-[[nodiscard]] Result<std::string> read_decompressed(const std::filesystem::path& file,
-                                                    std::uint64_t max_bytes);
-
-// The same of bytes.
-[[nodiscard]] Result<std::string> decompressed(std::span<const std::byte> bytes, std::uint64_t max_bytes);
 
 // Unpacks those files of a Debian package for whose path, "boot/vmlinuz-6.1", `wanted` holds, into `folder`.
 // Nothing is written outside it, and nothing but regular files. Errors: bad_input, host_lacks where the disk

@@ -8,7 +8,7 @@
 
 #include "base/units.hpp"
 #include "core/boot/elf.hpp"
-#include "lab/kernel_image.hpp"
+#include "core/boot/pvh.hpp"
 
 extern "C" const char bochs_rom_start[];
 extern "C" const char bochs_rom_end[];
@@ -22,39 +22,16 @@ constexpr std::size_t reset_vector = rom_bytes - 16;
 constexpr std::uint64_t memory_start = MiB;     // bochs_rom.S knows it
 constexpr std::uint64_t low_memory = 640 * KiB; // then come video memory and ROMs
 
-struct StartInfo { // hvm_start_info, version 1
-    std::uint32_t magic = 0x336ec578;
-    std::uint32_t version = 1;
-    std::uint32_t flags = 0;
-    std::uint32_t modules = 1;
-    std::uint64_t module_list = 0;
-    std::uint64_t command_line = 0;
-    std::uint64_t rsdp = 0; // no ACPI
-    std::uint64_t memory_map = 0;
-    std::uint32_t memory_ranges = 0;
-    std::uint32_t reserved = 0;
-};
-
-struct MemoryRange { // hvm_memmap_table_entry
-    std::uint64_t address = 0;
-    std::uint64_t bytes = 0;
-    std::uint32_t type = 1; // RAM
-    std::uint32_t reserved = 0;
-};
-
 struct BootPage {
     std::uint32_t entry = 0;
     std::uint32_t end = 0; // of all that is loaded
-    StartInfo start;
-    std::array<MemoryRange, 2> ranges;
-    std::uint64_t module_address = 0; // hvm_modlist_entry
-    std::uint64_t module_bytes = 0;
-    std::uint64_t module_command_line = 0;
-    std::uint64_t module_reserved = 0;
+    boot::HvmStartInfo start;
+    std::array<boot::HvmMemoryRange, 2> ranges;
+    boot::HvmModule module;
     // The command line follows.
 };
 static_assert(offsetof(BootPage, start) == 8, "bochs_rom.S adds it");
-static_assert(sizeof(StartInfo) == 56 && sizeof(MemoryRange) == 24 && sizeof(BootPage) == 144);
+static_assert(sizeof(BootPage) == 144);
 
 } // namespace
 
@@ -71,7 +48,7 @@ Result<std::string> bochs_memory(std::span<const std::byte> vmlinux, std::uint64
         return fail(ErrorKind::bad_input, "start the kernel in an emulated Intel machine", std::move(found),
                     std::move(remedy));
     };
-    const auto entry = pvh_entry(vmlinux);
+    const auto entry = boot::pvh_entry(vmlinux);
     const auto kernel = boot::parse_elf64(vmlinux);
     if (!entry || !kernel || kernel->segments.empty())
         return refuse("it has no PVH entry, or is compressed in a way that is not known here",
@@ -88,14 +65,15 @@ Result<std::string> bochs_memory(std::span<const std::byte> vmlinux, std::uint64
                                   format_size(memory_bytes), format_size(initramfs_bytes)),
                       "use a larger --memory");
 
-    BootPage page{.entry = static_cast<std::uint32_t>(*entry),
-                  .end = static_cast<std::uint32_t>(initramfs + initramfs_bytes),
-                  .start = {},
-                  .ranges = {MemoryRange{.address = 0, .bytes = low_memory},
-                             MemoryRange{.address = memory_start, .bytes = memory_bytes - memory_start}},
-                  .module_address = initramfs,
-                  .module_bytes = initramfs_bytes};
-    page.start.module_list = memory_start + offsetof(BootPage, module_address);
+    BootPage page{
+        .entry = static_cast<std::uint32_t>(*entry),
+        .end = static_cast<std::uint32_t>(initramfs + initramfs_bytes),
+        .start = {},
+        .ranges = {boot::HvmMemoryRange{.address = 0, .bytes = low_memory},
+                   boot::HvmMemoryRange{.address = memory_start, .bytes = memory_bytes - memory_start}},
+        .module = {.address = initramfs, .bytes = initramfs_bytes}};
+    page.start.modules = 1;
+    page.start.module_list = memory_start + offsetof(BootPage, module);
     page.start.command_line = memory_start + sizeof page;
     page.start.memory_map = memory_start + offsetof(BootPage, ranges);
     page.start.memory_ranges = static_cast<std::uint32_t>(page.ranges.size());

@@ -11,9 +11,10 @@
 #include <fmt/format.h>
 
 #include "base/units.hpp"
-#include "lab/archive.hpp"
+#include "core/boot/decompress.hpp"
+#include "core/boot/kernel_image.hpp"
+#include "core/boot/pvh.hpp"
 #include "lab/distribution.hpp"
-#include "lab/kernel_image.hpp"
 #include "lab/modules.hpp"
 
 namespace nestbed::lab {
@@ -31,13 +32,13 @@ std::span<const std::byte> bytes_of(const std::string& text) {
 
 Result<std::string> release_of(const fs::path& image) {
     std::ifstream file{image, std::ios::binary};
-    std::string start(kernel_header_bytes, '\0');
+    std::string start(boot::kernel_header_bytes, '\0');
     file.read(start.data(), static_cast<std::streamsize>(start.size()));
     if (file.gcount() <= 0)
         return fail(ErrorKind::bad_input, "read the kernel image " + image.string(),
                     "it cannot be read or is empty", "name a bzImage with --kernel");
     start.resize(static_cast<std::size_t>(file.gcount()));
-    return kernel_release(bytes_of(start)).map_error([&](Error error) {
+    return boot::kernel_release(bytes_of(start)).map_error([&](Error error) {
         error.asked += " " + image.string();
         return error;
     });
@@ -86,7 +87,7 @@ Result<Module> read_module(const ModuleTree& tree, const std::string& name, cons
                     name == emulator.vendor_module
                         ? fmt::format("use a kernel with {}=m or =y", emulator.vendor_option)
                         : "give the folder that modules_install wrote");
-    auto bytes = read_decompressed(found->second, max_module_bytes);
+    auto bytes = boot::read_decompressed(found->second, max_module_bytes);
     if (!bytes)
         return tl::unexpected{bytes.error()};
     return Module{name, found->second, std::move(*bytes)};
@@ -165,12 +166,12 @@ Result<fs::path> bootable_image(const Cache& cache, const fs::path& image) {
     auto vmlinux = cache.get("vmlinux", *identity, [&](const fs::path& target) -> Status {
         std::ifstream in{image, std::ios::binary};
         const std::string whole{std::istreambuf_iterator<char>{in}, {}};
-        auto elf = compressed_vmlinux(bytes_of(whole)).and_then([](std::span<const std::byte> payload) {
-            return decompressed(payload, max_vmlinux_bytes);
+        auto elf = boot::compressed_vmlinux(bytes_of(whole)).and_then([](std::span<const std::byte> payload) {
+            return boot::decompressed(payload, max_vmlinux_bytes);
         });
         std::ofstream out{target, std::ios::binary};
         // An empty file stands for an image that has to start by itself.
-        if (elf && pvh_entry(bytes_of(*elf)))
+        if (elf && boot::pvh_entry(bytes_of(*elf)))
             out << *elf;
         if (!out.flush())
             return fail(ErrorKind::host_lacks, "write " + target.string(),

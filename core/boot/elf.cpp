@@ -39,43 +39,93 @@ std::optional<T> table_entry(std::span<const std::byte> image, std::uint64_t tab
     return value;
 }
 
-Status check_header(const Elf64_Ehdr& header) {
-    if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-        return refuse("no ELF magic");
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
-        header.e_machine != EM_X86_64)
-        return refuse("not little-endian ELF64 for x86-64");
-    if ((header.e_phnum != 0 && header.e_phentsize < sizeof(Elf64_Phdr)) ||
-        (header.e_shnum != 0 && header.e_shentsize < sizeof(Elf64_Shdr)))
-        return refuse("table entries smaller than their structures");
-    return {};
+bool is_elf32(const Elf64_Ehdr& header) {
+    return header.e_ident[EI_CLASS] == ELFCLASS32;
+}
+
+// The fields that are looked at here, as ELF64 has them.
+Elf64_Ehdr widened(const Elf32_Ehdr& header) {
+    Elf64_Ehdr wide{};
+    std::memcpy(wide.e_ident, header.e_ident, sizeof wide.e_ident);
+    wide.e_type = header.e_type;
+    wide.e_machine = header.e_machine;
+    wide.e_entry = header.e_entry;
+    wide.e_phoff = header.e_phoff;
+    wide.e_phentsize = header.e_phentsize;
+    wide.e_phnum = header.e_phnum;
+    return wide;
+}
+
+Elf64_Phdr widened(const Elf32_Phdr& program) {
+    Elf64_Phdr wide{};
+    wide.p_type = program.p_type;
+    wide.p_offset = program.p_offset;
+    wide.p_vaddr = program.p_vaddr;
+    wide.p_paddr = program.p_paddr;
+    wide.p_filesz = program.p_filesz;
+    wide.p_memsz = program.p_memsz;
+    return wide;
 }
 
 Result<Elf64_Ehdr> read_header(std::span<const std::byte> image) {
     const auto header = table_entry<Elf64_Ehdr>(image, 0, 0, 0);
     if (!header)
         return refuse(fmt::format("{} bytes, shorter than an ELF header", image.size()));
-    if (const auto good = check_header(*header); !good)
-        return tl::unexpected{good.error()};
+    if (std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
+        return refuse("no ELF magic");
+    if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
+        header->e_machine != EM_X86_64)
+        return refuse("not little-endian ELF64 for x86-64");
+    if ((header->e_phnum != 0 && header->e_phentsize < sizeof(Elf64_Phdr)) ||
+        (header->e_shnum != 0 && header->e_shentsize < sizeof(Elf64_Shdr)))
+        return refuse("table entries smaller than their structures");
     return *header;
 }
 
-Result<std::vector<Segment>> read_segments(std::span<const std::byte> image, const Elf64_Ehdr& header) {
-    std::vector<Segment> segments;
+Result<Elf64_Ehdr> read_header32(std::span<const std::byte> image) {
+    const auto header = table_entry<Elf32_Ehdr>(image, 0, 0, 0);
+    if (!header)
+        return refuse(fmt::format("{} bytes, shorter than an ELF header", image.size()));
+    if (header->e_ident[EI_DATA] != ELFDATA2LSB || header->e_machine != EM_386)
+        return refuse("neither ELF32 for i386 nor ELF64 for x86-64");
+    if (header->e_phnum != 0 && header->e_phentsize < sizeof(Elf32_Phdr))
+        return refuse("table entries smaller than their structures");
+    return widened(*header);
+}
+
+std::optional<Elf64_Phdr> read_program(std::span<const std::byte> image, const Elf64_Ehdr& header,
+                                       std::uint64_t index) {
+    if (!is_elf32(header))
+        return table_entry<Elf64_Phdr>(image, header.e_phoff, header.e_phentsize, index);
+    const auto narrow = table_entry<Elf32_Phdr>(image, header.e_phoff, header.e_phentsize, index);
+    return narrow ? std::optional{widened(*narrow)} : std::nullopt;
+}
+
+Result<ElfImage> read_programs(std::span<const std::byte> image, const Elf64_Ehdr& header) {
+    if (header.e_type != ET_EXEC)
+        return refuse(
+            fmt::format("type {}, only fixed-address executables (2) can be loaded", header.e_type));
+    ElfImage result{.entry = header.e_entry, .segments = {}, .sections = {}, .notes = {}};
+    auto& segments = result.segments;
     for (std::uint64_t i = 0; i < header.e_phnum; ++i) {
-        const auto program = table_entry<Elf64_Phdr>(image, header.e_phoff, header.e_phentsize, i);
+        const auto program = read_program(image, header, i);
         if (!program)
             return refuse(fmt::format("program header {} lies outside the file", i));
-        if (program->p_type != PT_LOAD || program->p_memsz == 0)
+        const bool is_note = program->p_type == PT_NOTE;
+        if (!is_note && (program->p_type != PT_LOAD || program->p_memsz == 0))
             continue;
         const auto data = slice(image, program->p_offset, program->p_filesz);
         if (!data)
             return refuse(fmt::format("segment {} lies outside the file", i));
+        if (is_note) {
+            result.notes.push_back(*data);
+            continue;
+        }
         if (program->p_filesz > program->p_memsz)
             return refuse(fmt::format("segment {} has more bytes in the file than in memory", i));
         if (program->p_paddr > std::numeric_limits<std::uint64_t>::max() - program->p_memsz)
             return refuse(fmt::format("segment {} wraps around the address space", i));
-        segments.push_back({program->p_paddr, program->p_memsz, *data});
+        segments.push_back({program->p_paddr, program->p_memsz, *data, program->p_vaddr});
     }
     if (segments.empty())
         return refuse("nothing to load");
@@ -85,7 +135,7 @@ Result<std::vector<Segment>> read_segments(std::span<const std::byte> image, con
         if (segments[i].address < segments[i - 1].address + segments[i - 1].memory_bytes)
             return refuse(fmt::format("segments at {:#x} and {:#x} overlap", segments[i - 1].address,
                                       segments[i].address));
-    return segments;
+    return result;
 }
 
 std::string text_at(std::span<const std::byte> strings, std::uint64_t offset) {
@@ -94,6 +144,15 @@ std::string text_at(std::span<const std::byte> strings, std::uint64_t offset) {
     const auto rest = strings.subspan(offset);
     const auto end = std::find(rest.begin(), rest.end(), std::byte{0});
     return {reinterpret_cast<const char*>(rest.data()), static_cast<std::size_t>(end - rest.begin())};
+}
+
+// Longer ones are cut: every section may name the same megabytes.
+std::string name_at(std::span<const std::byte> strings, std::uint64_t offset) {
+    constexpr std::size_t longest = 255;
+    if (offset >= strings.size())
+        return {};
+    const auto rest = strings.subspan(offset);
+    return text_at(rest.first(std::min(rest.size(), longest)), 0);
 }
 
 Result<std::vector<Section>> read_sections(std::span<const std::byte> image, const Elf64_Ehdr& header) {
@@ -115,7 +174,7 @@ Result<std::vector<Section>> read_sections(std::span<const std::byte> image, con
         const auto data = slice(image, section->sh_offset, section->sh_size);
         if (!data)
             return refuse(fmt::format("section {} lies outside the file", i));
-        sections.push_back({text_at(*strings, section->sh_name), section->sh_addr, *data});
+        sections.push_back({name_at(*strings, section->sh_name), section->sh_addr, *data});
     }
     return sections;
 }
@@ -127,6 +186,12 @@ std::uint64_t ElfImage::end() const {
     for (const auto& segment : segments)
         last = std::max(last, segment.address + segment.memory_bytes);
     return last;
+}
+
+bool ElfImage::has_code_at(std::uint64_t address) const {
+    return std::ranges::any_of(segments, [&](const Segment& segment) {
+        return address >= segment.address && address - segment.address < segment.data.size();
+    });
 }
 
 std::span<const std::byte> ElfImage::section(std::string_view name) const {
@@ -152,16 +217,23 @@ Result<ElfImage> parse_elf64(std::span<const std::byte> image) {
     const auto header = read_header(image);
     if (!header)
         return tl::unexpected{header.error()};
-    if (header->e_type != ET_EXEC)
-        return refuse(
-            fmt::format("type {}, only fixed-address executables (2) can be loaded", header->e_type));
-    auto segments = read_segments(image, *header);
-    if (!segments)
-        return tl::unexpected{segments.error()};
+    auto result = read_programs(image, *header);
+    if (!result)
+        return result;
     auto sections = read_sections(image, *header);
     if (!sections)
         return tl::unexpected{sections.error()};
-    return ElfImage{header->e_entry, std::move(*segments), std::move(*sections)};
+    result->sections = std::move(*sections);
+    return result;
+}
+
+Result<ElfImage> parse_elf(std::span<const std::byte> image) {
+    const bool narrow = image.size() > EI_CLASS && std::memcmp(image.data(), ELFMAG, SELFMAG) == 0 &&
+                        image[EI_CLASS] == std::byte{ELFCLASS32};
+    const auto header = narrow ? read_header32(image) : read_header(image);
+    if (!header)
+        return tl::unexpected{header.error()};
+    return read_programs(image, *header);
 }
 
 Result<std::vector<Section>> parse_elf64_sections(std::span<const std::byte> image) {

@@ -22,7 +22,7 @@ struct EntryState {
     std::uint64_t rsi = 0;
     std::uint64_t rsp = 0; // 0 where the image has to set its own, which all protocols ask for
     std::uint64_t cr3 = 0; // of long_mode
-    Extent gdt;            // of no bytes where the protocol leaves GDTR undefined
+    Extent gdt = {};       // of no bytes where the protocol leaves GDTR undefined
     std::uint16_t code_selector = 0;
     std::uint16_t data_selector = 0;
 };

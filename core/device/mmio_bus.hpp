@@ -1,4 +1,4 @@
-// What answers the guest's memory accesses outside RAM in user space.
+// What answers the guest's loads and stores where it has no memory.
 #pragma once
 
 #include <cstddef>
@@ -8,15 +8,16 @@
 
 namespace nestbed::device {
 
-// One access of KVM_EXIT_MMIO: 1, 2, 4 or 8 bytes, to read for a write, to fill for a read.
+// One access of KVM_EXIT_MMIO: `data` holds `width` bytes, to read for a write, to fill for a read.
 struct MmioAccess {
     std::uint32_t vcpu = 0;
-    std::uint64_t address = 0; // guest-physical
+    std::uint64_t address = 0; // guest physical
     bool write = false;
+    std::uint8_t width = 4; // 1 to 8
     std::span<std::byte> data;
 };
 
-// Called from vCPU threads, several at once.
+// Called from vCPU threads, several at once. Only with accesses that are in the device's range as a whole.
 class MmioDevice {
 public:
     virtual ~MmioDevice() = default;
@@ -26,32 +27,21 @@ public:
 // Filled before the machine runs, only read after that.
 class MmioBus {
 public:
-    // The device stays the caller's. Ranges do not overlap.
-    void attach(std::uint64_t first, std::uint64_t bytes, MmioDevice& device) {
-        _entries.push_back({first, bytes, &device});
-    }
-    // Addresses that nobody answers read all ones and swallow what is written. False for these, and for
-    // accesses that begin in a device and end outside.
-    bool dispatch(const MmioAccess& access) const {
-        for (const auto& entry : _entries)
-            if (access.address >= entry.first && access.address - entry.first < entry.bytes &&
-                access.data.size() <= entry.bytes - (access.address - entry.first)) {
-                entry.device->access(access);
-                return true;
-            }
-        if (!access.write)
-            for (auto& byte : access.data)
-                byte = std::byte{0xff};
-        return false;
-    }
+    // The device stays the caller's. Ranges do not overlap; none is empty or goes beyond 2^64.
+    void attach(std::uint64_t first, std::uint64_t bytes, MmioDevice& device);
+
+    // What nobody answers, and what is only in part in a range, reads all ones and swallows what is written,
+    // as a PCI bus does with a master abort. False for these.
+    [[nodiscard]] bool dispatch(const MmioAccess& access) const;
 
 private:
     struct Entry {
         std::uint64_t first = 0;
-        std::uint64_t bytes = 0;
+        std::uint64_t last = 0;
         MmioDevice* device = nullptr;
     };
-    std::vector<Entry> _entries;
+
+    std::vector<Entry> _entries; // ascending
 };
 
 } // namespace nestbed::device

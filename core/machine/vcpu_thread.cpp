@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstring>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include <sys/syscall.h>
@@ -275,10 +276,11 @@ Status VcpuThread::handle_exit(const kvm::Vcpu& vcpu) {
     if (shared.exit_reason == KVM_EXIT_MMIO) {
         remember(KVM_EXIT_MMIO, static_cast<std::uint32_t>(shared.mmio.phys_addr));
         const auto bytes = std::min<std::size_t>(shared.mmio.len, sizeof shared.mmio.data);
-        _context.mmio->dispatch({_index,
-                                 shared.mmio.phys_addr,
-                                 shared.mmio.is_write != 0,
-                                 {reinterpret_cast<std::byte*>(shared.mmio.data), bytes}});
+        std::ignore = _context.mmio->dispatch({_index,
+                                               shared.mmio.phys_addr,
+                                               shared.mmio.is_write != 0,
+                                               static_cast<std::uint8_t>(bytes),
+                                               {reinterpret_cast<std::byte*>(shared.mmio.data), bytes}});
         return {};
     }
     if (shared.exit_reason == KVM_EXIT_IOAPIC_EOI) {

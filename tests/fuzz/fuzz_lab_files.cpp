@@ -5,10 +5,10 @@
 #include <string_view>
 
 #include "base/units.hpp"
+#include "core/boot/kernel_image.hpp"
 #include "lab/bochs.hpp"
 #include "lab/distribution.hpp"
 #include "lab/job.hpp"
-#include "lab/kernel_image.hpp"
 #include "lab/libraries.hpp"
 #include "lab/modules.hpp"
 #include "require.hpp"
@@ -19,7 +19,7 @@ using namespace nestbed::lab;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const auto bytes = std::as_bytes(std::span{data, size});
     const std::string_view text{reinterpret_cast<const char*>(data), size};
-    if (const auto release = kernel_release(bytes))
+    if (const auto release = nestbed::boot::kernel_release(bytes))
         require(!release->empty() && release->size() <= 64);
     if (const auto info = read_module_info(bytes))
         for (const auto& name : info->depends)

@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/boot/decompress.hpp"
 #include "tests/unit/lab/scratch.hpp"
 
 namespace nestbed::lab {
@@ -104,16 +105,16 @@ TEST_F(Archive, CompressionIsTakenOff) {
     for (const int filter :
          {ARCHIVE_FILTER_NONE, ARCHIVE_FILTER_GZIP, ARCHIVE_FILTER_XZ, ARCHIVE_FILTER_ZSTD}) {
         const auto file = write("module", pack(::archive_write_set_format_raw, filter, {{"data", content}}));
-        const auto bytes = read_decompressed(file, content.size());
+        const auto bytes = boot::read_decompressed(file, content.size());
         ASSERT_TRUE(bytes) << filter << ' ' << bytes.error().message();
         EXPECT_EQ(*bytes, content) << filter;
-        EXPECT_FALSE(read_decompressed(file, content.size() - 1)) << filter;
+        EXPECT_FALSE(boot::read_decompressed(file, content.size() - 1)) << filter;
         const auto packed = read(file);
-        EXPECT_EQ(decompressed(std::as_bytes(std::span{packed}), content.size()), content) << filter;
-        EXPECT_FALSE(decompressed(std::as_bytes(std::span{packed}), content.size() - 1)) << filter;
+        EXPECT_EQ(boot::decompressed(std::as_bytes(std::span{packed}), content.size()), content) << filter;
+        EXPECT_FALSE(boot::decompressed(std::as_bytes(std::span{packed}), content.size() - 1)) << filter;
     }
-    EXPECT_EQ(read_decompressed(write("empty", ""), 10), "");
-    EXPECT_FALSE(read_decompressed(folder() / "nothing", 10));
+    EXPECT_EQ(boot::read_decompressed(write("empty", ""), 10), "");
+    EXPECT_FALSE(boot::read_decompressed(folder() / "nothing", 10));
 }
 
 TEST_F(Archive, APackageGivesWhatIsWantedAndStaysInItsFolder) {

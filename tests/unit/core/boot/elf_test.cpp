@@ -3,6 +3,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -234,6 +235,29 @@ TEST(Elf, NamesBeyondTheirTableAreEmpty) {
     const auto image = parse_elf64(bytes);
     ASSERT_TRUE(image) << image.error().message();
     EXPECT_EQ(image->sections[1].name, "");
+}
+
+TEST(Elf, NamesAreCutSoThatManyOfThemStaySmall) {
+    auto bytes = good_image();
+    const auto strings = bytes.size();
+    bytes.resize(strings + 1000, std::byte{'n'});
+    put(bytes, section_header(1) + offsetof(Elf64_Shdr, sh_offset), std::uint64_t{strings});
+    put(bytes, section_header(1) + offsetof(Elf64_Shdr, sh_size), std::uint64_t{1000});
+    const auto image = parse_elf64(bytes);
+    ASSERT_TRUE(image) << image.error().message();
+    EXPECT_EQ(image->sections[1].name, std::string(255, 'n'));
+}
+
+TEST(Elf, CodeIsWhereBytesOfTheFileAre) {
+    const auto bytes = good_image();
+    const auto image = parse_elf(bytes);
+    ASSERT_TRUE(image);
+    for (const auto& [address, has] :
+         {std::pair{first_address - 1, false}, std::pair{first_address, true},
+          std::pair{first_address + first_data_bytes - 1, true},
+          std::pair{first_address + first_data_bytes, false},
+          std::pair{second_address + second_data_bytes - 1, true}, std::pair{~std::uint64_t{0}, false}})
+        EXPECT_EQ(image->has_code_at(address), has) << std::hex << address;
 }
 
 } // namespace

@@ -1,4 +1,4 @@
-#include "lab/kernel_image.hpp"
+#include "core/boot/kernel_image.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -6,12 +6,7 @@
 #include <cstring>
 #include <string_view>
 
-#include <elf.h>
-
-#include "base/units.hpp"
-#include "core/boot/elf.hpp"
-
-namespace nestbed::lab {
+namespace nestbed::boot {
 
 namespace {
 
@@ -80,34 +75,4 @@ Result<std::span<const std::byte>> compressed_vmlinux(std::span<const std::byte>
     return is_gzip || bytes <= 4 ? payload : payload.first(bytes - 4);
 }
 
-std::optional<std::uint64_t> pvh_entry(std::span<const std::byte> vmlinux) {
-    constexpr std::uint32_t xen_elfnote_phys32_entry = 18;
-    constexpr std::string_view owner{"Xen\0", 4};
-    const auto sections = boot::parse_elf64_sections(vmlinux);
-    if (!sections)
-        return std::nullopt;
-    const auto notes = std::ranges::find(*sections, ".notes", &boot::Section::name);
-    if (notes == sections->end())
-        return std::nullopt;
-    for (auto rest = notes->data; rest.size() >= sizeof(Elf64_Nhdr);) {
-        const auto note = read_at<Elf64_Nhdr>(rest, 0);
-        const auto name = rest.subspan(sizeof note);
-        if (note.n_type == xen_elfnote_phys32_entry && note.n_namesz == owner.size() &&
-            name.size() >= owner.size() && std::memcmp(name.data(), owner.data(), owner.size()) == 0) {
-            const auto value = name.subspan(owner.size());
-            if (note.n_descsz == sizeof(std::uint64_t) && value.size() >= sizeof(std::uint64_t))
-                return read_at<std::uint64_t>(value, 0);
-            if (note.n_descsz == sizeof(std::uint32_t) && value.size() >= sizeof(std::uint32_t))
-                return read_at<std::uint32_t>(value, 0);
-            return std::nullopt;
-        }
-        const auto whole = sizeof note + round_up(std::uint64_t{note.n_namesz}, 4) +
-                           round_up(std::uint64_t{note.n_descsz}, 4);
-        if (whole > rest.size())
-            return std::nullopt;
-        rest = rest.subspan(whole);
-    }
-    return std::nullopt;
-}
-
-} // namespace nestbed::lab
+} // namespace nestbed::boot
