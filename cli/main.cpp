@@ -10,6 +10,7 @@
 #include <spdlog/spdlog.h>
 
 #include "cli/bench_command.hpp"
+#include "cli/boot_command.hpp"
 #include "cli/check_command.hpp"
 #include "cli/command.hpp"
 #include "cli/conform_command.hpp"
@@ -36,6 +37,7 @@ int run(const std::vector<std::string>& line) {
 
     cli::Action action;
     cli::add_validate_command(app, action, line);
+    cli::add_boot_command(app, action, line);
     cli::add_conform_command(app, action, line);
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);

@@ -17,6 +17,10 @@ int print(std::string_view text) {
     return complain({ErrorKind::bad_input, "write to standard output", "it takes no more", {}});
 }
 
+void remark(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
 int complain(const Error& error) {
     fmt::print(stderr, "nestbed: {}{}{}\n", error.asked, error.found.empty() ? "" : ": ", error.found);
     if (!error.remedy.empty())

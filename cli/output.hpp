@@ -11,6 +11,9 @@ namespace nestbed::cli {
 // Returns 0, or 2 where stdout cannot take it (a full disk).
 int print(std::string_view text);
 
+// Text that is not the command's output, on stderr.
+void remark(std::string_view text);
+
 // "nestbed: what was asked: what was found", then the remedy. Returns the exit code.
 int complain(const Error& error);
 

@@ -1,4 +1,7 @@
-// Whether threads, pages and CPUID tables are where and what the plan says.
+#include "stress/placement.hpp"
+
+#include <cerrno>
+
 #include <fmt/format.h>
 
 #include "stress/checks.hpp"
@@ -19,11 +22,11 @@ Finding from_drift(const std::vector<topology::Drift>& drift, std::string all_go
 
 } // namespace
 
-Result<Finding> check_threads(const DriverContext& context) {
-    const auto seen = context.machine.chassis().observe();
+Result<Finding> threads_where_planned(const machine::Chassis& chassis) {
+    const auto seen = chassis.observe();
     if (!seen)
         return tl::unexpected{seen.error()};
-    auto threads_only = context.machine.plan();
+    auto threads_only = chassis.plan();
     for (auto& node : threads_only.nodes)
         node.host_node.reset();
     return from_drift(topology::compare(threads_only, *seen),
@@ -33,11 +36,17 @@ Result<Finding> check_threads(const DriverContext& context) {
                                         threads_only.min_vcpus_per_pu, threads_only.max_vcpus_per_pu));
 }
 
-Result<Finding> check_memory(const DriverContext& context) {
-    const auto seen = context.machine.chassis().observe();
+Result<Finding> memory_where_planned(const machine::Chassis& chassis, machine::Presence presence) {
+    auto seen = chassis.observe();
     if (!seen)
         return tl::unexpected{seen.error()};
-    auto memory_only = context.machine.plan();
+    if (presence == machine::Presence::on_touch)
+        for (auto& region : seen->memory)
+            // move_pages(2): EFAULT where nothing was touched yet, or where the page is the zero page.
+            for (const int absent : {-ENOENT, -EFAULT})
+                if (const auto pages = region.pages.extract(absent); !pages.empty())
+                    region.pages_asked -= pages.mapped();
+    auto memory_only = chassis.plan();
     for (auto& vcpu : memory_only.vcpus)
         vcpu.pus.clear();
     std::uint64_t asked = 0;
@@ -48,17 +57,29 @@ Result<Finding> check_memory(const DriverContext& context) {
                                   memory_only.nodes.size() == 1 ? "" : "s"));
 }
 
-Result<Finding> check_cpuid_readback(const DriverContext& context) {
-    const auto wrong = context.machine.chassis().cpuid_changes();
-    const auto other = context.machine.chassis().cpuid_feature_changes();
+Finding cpuid_as_written(const machine::Chassis& chassis) {
+    const auto wrong = chassis.cpuid_changes();
+    const auto other = chassis.cpuid_feature_changes();
     Finding finding{.good = wrong.empty(), .summary = {}, .details = capped(wrong)};
     finding.summary = wrong.empty() ? "topology and ids are as written" : "KVM changed what was written";
     if (!other.empty())
         finding.summary += fmt::format("; {} other registers are not as written", other.size());
     // Features that KVM forces on or off are worth knowing, and no fault of the topology.
     finding.facts["feature_registers_changed"] = other;
-    finding.facts["msrs_refused"] = context.machine.chassis().refused_msrs();
+    finding.facts["msrs_refused"] = chassis.refused_msrs();
     return finding;
+}
+
+Result<Finding> check_threads(const DriverContext& context) {
+    return threads_where_planned(context.machine.chassis());
+}
+
+Result<Finding> check_memory(const DriverContext& context) {
+    return memory_where_planned(context.machine.chassis(), machine::Presence::prefaulted);
+}
+
+Result<Finding> check_cpuid_readback(const DriverContext& context) {
+    return cpuid_as_written(context.machine.chassis());
 }
 
 } // namespace nestbed::stress

@@ -10,6 +10,7 @@
 #include "stress/checks.hpp"
 #include "stress/footprint.hpp"
 #include "stress/in_lab.hpp"
+#include "stress/kvm_statistics.hpp"
 #include "stress/selection.hpp"
 
 namespace nestbed::stress {
@@ -27,19 +28,6 @@ constexpr unsigned most_machines = 4;
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-report::KvmStatistics to_report(const machine::MachineStatistics& read) {
-    report::KvmStatistics kept;
-    for (const auto& entry : read.entries) {
-        auto& column = kept.vcpu[entry.name];
-        column.unit = entry.unit;
-        for (const auto& words : read.vcpus)
-            column.values.push_back(kvm::value_of(entry, words));
-    }
-    for (const auto& entry : read.vm_entries)
-        kept.vm[entry.name] = {entry.unit, kvm::value_of(entry, read.vm)};
-    return kept;
 }
 
 std::string repeat_command(const ValidateRequest& request, std::string_view check,
@@ -213,7 +201,7 @@ private:
         auto result = blank(teardown_name, teardown_title);
         const auto stopped = _machine ? _machine->stop() : Status{};
         if (_machine)
-            _result.kvm_stats = to_report(_machine->chassis().statistics());
+            _result.kvm_stats = kvm_statistics(_machine->chassis().statistics());
         _machine.reset();
         if (!selected(_request.only, teardown_name))
             return;

@@ -143,7 +143,11 @@ std::string to_string(const CpuidDifference& difference) {
 }
 
 bool is_ours(const CpuidDifference& difference) {
-    const auto changed = difference.written.value_or(0) ^ difference.read.value_or(0);
+    auto changed = difference.written.value_or(0) ^ difference.read.value_or(0);
+    // Set beside a count of one, HTT says what the count says (SDM volume 2, CPUID leaf 01H). KVMs whose
+    // guests execute CPUID without an exit set it.
+    if (difference.leaf == leaf::features && difference.reg == Register::edx)
+        changed &= ~(difference.read.value_or(0) & bit(feature::htt));
     return (changed & own_bits(difference.leaf, difference.reg)) != 0;
 }
 

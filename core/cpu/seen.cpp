@@ -94,7 +94,8 @@ private:
         expect(*at, "initial APIC id", get_field(at->ebx, 24, 8), _apic_id & 0xff);
         expect(*at, "logical processors per package", get_field(at->ebx, 16, 8),
                saturated(_amd ? all : ids, 8));
-        expect(*at, "HTT", get_field(at->edx, feature::htt, 1), all > 1 ? 1 : 0);
+        if (all > 1) // where it is one, the count says so
+            expect(*at, "HTT", get_field(at->edx, feature::htt, 1), 1);
         expect(*at, "x2APIC", get_field(at->ecx, feature::x2apic, 1), 1);
     }
 

@@ -27,6 +27,10 @@ struct MsrsHeader { // struct kvm_msrs, then kvm_msr_entry[]
 struct MsrListHeader { // struct kvm_msr_list, then __u32[]
     std::uint32_t count = 0;
 };
+struct IrqRoutingHeader { // struct kvm_irq_routing, then kvm_irq_routing_entry[]
+    std::uint32_t count = 0;
+    std::uint32_t flags = 0;
+};
 struct XsaveArea { // struct kvm_xsave, then more where KVM_CAP_XSAVE2 says so
     std::uint32_t region[1024]{};
 };
@@ -44,7 +48,8 @@ struct StatsDescriptor { // struct kvm_stats_desc, then the name
     std::uint32_t bucket_size = 0;
 };
 static_assert(sizeof(CpuidHeader) == 8 && sizeof(MsrsHeader) == 8 && sizeof(MsrListHeader) == 4 &&
-              sizeof(StatsDescriptor) == 16 && sizeof(NestedStateHeader) == 128 && sizeof(XsaveArea) == 4096);
+              sizeof(IrqRoutingHeader) == 8 && sizeof(StatsDescriptor) == 16 &&
+              sizeof(NestedStateHeader) == 128 && sizeof(XsaveArea) == 4096);
 
 inline constexpr unsigned long get_supported_cpuid = _IOWR(KVMIO, 0x05, CpuidHeader);
 inline constexpr unsigned long get_msr_index_list = _IOWR(KVMIO, 0x02, MsrListHeader);
@@ -52,6 +57,7 @@ inline constexpr unsigned long get_msr_feature_index_list = _IOWR(KVMIO, 0x0a, M
 inline constexpr unsigned long get_msrs = _IOWR(KVMIO, 0x88, MsrsHeader);
 inline constexpr unsigned long set_msrs = _IOW(KVMIO, 0x89, MsrsHeader);
 inline constexpr unsigned long set_cpuid2 = _IOW(KVMIO, 0x90, CpuidHeader);
+inline constexpr unsigned long set_gsi_routing = _IOW(KVMIO, 0x6a, IrqRoutingHeader);
 inline constexpr unsigned long get_xsave = _IOR(KVMIO, 0xa4, XsaveArea);
 inline constexpr unsigned long set_xsave = _IOW(KVMIO, 0xa5, XsaveArea);
 inline constexpr unsigned long get_xsave2 = _IOR(KVMIO, 0xcf, XsaveArea);
@@ -93,6 +99,7 @@ private:
 
 using CpuidTable = Counted<CpuidHeader, kvm_cpuid_entry2>;
 using Msrs = Counted<MsrsHeader, kvm_msr_entry>;
+using IrqRoutes = Counted<IrqRoutingHeader, kvm_irq_routing_entry>;
 using MsrList = Counted<MsrListHeader, std::uint32_t>;
 
 } // namespace nestbed::kvm::abi

@@ -1,9 +1,12 @@
 #include "core/kvm/vm.hpp"
 
+#include <vector>
+
 #include <sys/ioctl.h>
 
 #include <fmt/format.h>
 
+#include "core/kvm/abi.hpp"
 #include "core/kvm/ioctl.hpp"
 
 namespace nestbed::kvm {
@@ -63,22 +66,54 @@ Status Vm::add_pio_eventfd(std::uint16_t port, std::uint32_t width, int eventfd)
                      fmt::format("port {:#x}, {} bytes", port, width)));
 }
 
-Status Vm::signal_msi(std::uint32_t apic_id, std::uint8_t vector) const {
+Status Vm::add_mmio_eventfd(std::uint64_t address, std::uint32_t width, int eventfd) const {
+    kvm_ioeventfd request{};
+    request.addr = address;
+    request.len = width;
+    request.fd = eventfd;
+    return done(call(_fd.get(), KVM_IOEVENTFD, "KVM_IOEVENTFD", &request,
+                     fmt::format("address {:#x}, {} bytes", address, width)));
+}
+
+Status Vm::set_gsi_routing(std::span<const Msi> pins) const {
+    std::vector<kvm_irq_routing_entry> entries(pins.size());
+    for (std::size_t pin = 0; pin < pins.size(); ++pin) {
+        auto& entry = entries[pin];
+        entry.gsi = static_cast<std::uint32_t>(pin);
+        entry.type = KVM_IRQ_ROUTING_MSI;
+        entry.u.msi.address_lo = pins[pin].address_lo;
+        entry.u.msi.address_hi = pins[pin].address_hi;
+        entry.u.msi.data = pins[pin].data;
+    }
+    abi::IrqRoutes routes{std::span<const kvm_irq_routing_entry>{entries}};
+    return done(call(_fd.get(), abi::set_gsi_routing, "KVM_SET_GSI_ROUTING", routes.data(),
+                     fmt::format("{} routes", pins.size())));
+}
+
+Result<int> Vm::signal_msi(const Msi& message) const {
     kvm_msi msi{};
+    msi.address_lo = message.address_lo;
+    msi.address_hi = message.address_hi;
+    msi.data = message.data;
+    return call(_fd.get(), KVM_SIGNAL_MSI, "KVM_SIGNAL_MSI", &msi,
+                fmt::format("address {:#x}_{:08x}, data {:#x}", message.address_hi, message.address_lo,
+                            message.data));
+}
+
+Status Vm::signal_msi(std::uint32_t apic_id, std::uint8_t vector) const {
     // SDM volume 3, 11.11.1: destination bits 7:0 at 19:12; KVM takes bits 31:8 from the upper half of the
     // address.
-    msi.address_lo = 0xfee0'0000U | (apic_id & 0xffU) << 12;
-    msi.address_hi = apic_id & 0xffff'ff00U;
-    msi.data = vector;
+    const Msi message{.address_lo = 0xfee0'0000U | (apic_id & 0xffU) << 12,
+                      .address_hi = apic_id & 0xffff'ff00U,
+                      .data = vector};
     const auto target = fmt::format("APIC id {:#x}, vector {:#x}", apic_id, vector);
-    return call(_fd.get(), KVM_SIGNAL_MSI, "KVM_SIGNAL_MSI", &msi, target)
-        .and_then([&](int delivered) -> Status {
-            // Documentation/virt/kvm/api.rst: 0 where the guest blocked it.
-            if (delivered == 0)
-                return fail(ErrorKind::check_failed, "KVM_SIGNAL_MSI to " + target,
-                            "the local APIC did not take it: it is turned off, or KVM does not find it");
-            return {};
-        });
+    return signal_msi(message).and_then([&](int delivered) -> Status {
+        // Documentation/virt/kvm/api.rst: 0 where the guest blocked it.
+        if (delivered == 0)
+            return fail(ErrorKind::check_failed, "KVM_SIGNAL_MSI to " + target,
+                        "the local APIC did not take it: it is turned off, or KVM does not find it");
+        return {};
+    });
 }
 
 Result<Vcpu> Vm::create_vcpu(std::uint32_t apic_id) const {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -14,6 +15,14 @@
 #include "core/kvm/vcpu.hpp"
 
 namespace nestbed::kvm {
+
+// A message-signalled interrupt as KVM_X2APIC_API_USE_32BIT_IDS has it: destination bits 7:0 are bits 19:12
+// of the lower half of the address, bits 31:8 those of the upper half.
+struct Msi {
+    std::uint32_t address_lo = 0;
+    std::uint32_t address_hi = 0;
+    std::uint32_t data = 0;
+};
 
 class Vm {
 public:
@@ -40,6 +49,17 @@ public:
     // KVM_IOEVENTFD for an OUT of `width` bytes to a port: KVM signals the eventfd without an exit to user
     // space.
     [[nodiscard]] Status add_pio_eventfd(std::uint16_t port, std::uint32_t width, int eventfd) const;
+
+    // The same for a write of `width` bytes to an address outside guest memory.
+    [[nodiscard]] Status add_mmio_eventfd(std::uint64_t address, std::uint32_t width, int eventfd) const;
+
+    // KVM_SET_GSI_ROUTING: with a split irqchip the only use of these is to tell KVM for which vectors and
+    // vCPUs an EOI is to become KVM_EXIT_IOAPIC_EOI (Documentation/virt/kvm/api.rst, KVM_CAP_SPLIT_IRQCHIP).
+    // The n-th is that of pin n.
+    [[nodiscard]] Status set_gsi_routing(std::span<const Msi> pins) const;
+
+    // KVM_SIGNAL_MSI as it is. 0 where the guest blocked it, or nobody has that APIC id.
+    [[nodiscard]] Result<int> signal_msi(const Msi& message) const;
 
     // KVM_SIGNAL_MSI with the destination's full 32-bit APIC id (KVM_X2APIC_API_USE_32BIT_IDS), fixed
     // delivery, edge. Errors: check_failed where the local APIC does not take it.

@@ -64,6 +64,28 @@ std::vector<std::string> describe_suspects(const std::vector<std::uint32_t>& sus
     return lines;
 }
 
+std::vector<std::string> describe_busy(const topology::Plan& plan, const VcpuThreads& threads) {
+    std::vector<std::string> lines;
+    std::vector<std::uint32_t> unsaid;
+    constexpr std::size_t most = 4;
+    std::size_t said = 0;
+    for (std::uint32_t vcpu = 0; vcpu < threads.size(); ++vcpu) {
+        const auto& snapshot = threads[vcpu]->snapshot();
+        if (!snapshot || (vcpu != 0 && snapshot->mp_state != KVM_MP_STATE_RUNNABLE))
+            continue;
+        if (said == most) {
+            unsaid.push_back(vcpu);
+            continue;
+        }
+        ++said;
+        for (auto& line : describe_snapshot(vcpu, plan.vcpus[vcpu].apic_id, *snapshot))
+            lines.push_back(std::move(line));
+    }
+    if (!unsaid.empty())
+        lines.push_back(fmt::format("and {} more that run: {}", unsaid.size(), vcpu_list(unsaid)));
+    return lines;
+}
+
 std::vector<std::string> describe_log(const GuestLink& guest) {
     std::vector<std::string> lines;
     for (const auto& line : guest.last_lines())

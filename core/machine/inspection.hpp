@@ -41,6 +41,10 @@ struct MachineStatistics {
                                                          const topology::Plan& plan,
                                                          const VcpuThreads& threads, const GuestLink& guest);
 
+// Registers, mp_state and last exits of the BSP and of the first others that neither wait for a SIPI nor are
+// halted, then how many more there are. After all threads have been joined, with snapshots.
+[[nodiscard]] std::vector<std::string> describe_busy(const topology::Plan& plan, const VcpuThreads& threads);
+
 // The last lines that the guest logged, and how many were lost.
 [[nodiscard]] std::vector<std::string> describe_log(const GuestLink& guest);
 

@@ -1,0 +1,200 @@
+#include "cli/boot_command.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "cli/output.hpp"
+#include "cli/placement_options.hpp"
+#include "cli/run_in_lab.hpp"
+#include "cli/typing.hpp"
+#include "cli/validate_text.hpp"
+#include "core/kvm/kvm.hpp"
+#include "core/supervise/supervisor.hpp"
+#include "guests/boot.hpp"
+#include "lab/lab.hpp"
+#include "report/json.hpp"
+#include "report/json_file.hpp"
+
+namespace nestbed::cli {
+
+namespace {
+
+struct BootOptions {
+    PlacementOptions placement;
+    guests::BootRequest request;
+    std::string protocol = "auto";
+    std::string expect;
+    std::vector<std::string> disks;
+    bool no_random = false;
+    double timeout_s = 600;
+    std::string directory = "results";
+    std::string where = "auto";
+    bool json = false;
+    std::vector<std::string> command_line;
+};
+
+constexpr std::pair<std::string_view, boot::BootProtocol> protocols[]{
+    {"auto", boot::BootProtocol::automatic},
+    {"linux64", boot::BootProtocol::linux64},
+    {"pvh", boot::BootProtocol::pvh},
+    {"multiboot", boot::BootProtocol::multiboot},
+};
+
+boot::BootProtocol protocol_of(std::string_view name) {
+    for (const auto& [known, protocol] : protocols)
+        if (known == name)
+            return protocol;
+    return boot::BootProtocol::automatic;
+}
+
+void write_console(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+        const auto written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+        if (written <= 0)
+            return; // a reader that went away does not end the guest
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+}
+
+int run_boot(const BootOptions& options) {
+    const auto machine = options.placement.read();
+    if (!machine)
+        return complain(machine.error());
+    const auto path = std::filesystem::path{options.directory} / "run.json";
+    std::error_code cannot;
+    std::filesystem::create_directories(options.directory, cannot);
+    if (cannot || ::access(options.directory.c_str(), W_OK) != 0)
+        return complain({ErrorKind::bad_input, "write results into " + options.directory,
+                         cannot ? cannot.message() : errno_text(errno),
+                         "name a folder of yours with -o DIR"});
+    auto supervisor = supervise::Supervisor::create();
+    if (!supervisor)
+        return complain(supervisor.error());
+    if (options.where != "host") {
+        const auto kvm = kvm::Kvm::open();
+        if (options.where == "lab" || !kvm) {
+            lab::LabRequest request;
+            request.arguments.assign(options.command_line.begin() + 1, options.command_line.end());
+            request.arguments.insert(request.arguments.end(), {"--where", "host"});
+            return run_in_lab(request, **supervisor);
+        }
+    }
+
+    auto request = options.request;
+    request.machine = *machine;
+    request.protocol = protocol_of(options.protocol);
+    request.random = !options.no_random;
+    for (const auto& text : options.disks) {
+        const auto disk = virtio::parse_disk(text);
+        if (!disk)
+            return complain(disk.error());
+        request.disks.push_back(*disk);
+    }
+    if (!options.expect.empty())
+        request.expect = options.expect;
+    if (options.timeout_s > 0)
+        request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    std::unique_ptr<Typing> typing;
+    guests::BootObserver observer;
+    observer.started = [&](pc::Pc& pc) {
+        typing = Typing::start(STDIN_FILENO, **supervisor,
+                               [&](std::span<const std::byte> bytes) { return pc.type(bytes); });
+    };
+    observer.ended = [&] { typing.reset(); };
+    if (!options.json)
+        observer.console = write_console;
+    auto result = guests::boot(request, **supervisor, observer);
+    auto& run = result.run;
+    run.command_line = options.command_line;
+    const auto document = report::to_json(run);
+    if (auto written = report::write_json_file(path, document); !written)
+        return complain(written.error());
+    if (options.json)
+        print(report::dump(document));
+    else if (run.machine) {
+        const bool colour = is_terminal(STDERR_FILENO);
+        std::string text = "\n";
+        for (const auto& check : run.checks)
+            text += verdict_line(check, colour);
+        text += conclusion(run, path.string());
+        remark(text);
+    }
+    if (run.error && (!options.json || run.error->kind != ErrorKind::check_failed))
+        complain(*run.error);
+    if (result.ending && result.ending->kind == pc::PcEnding::Kind::exit_code)
+        return static_cast<int>(result.ending->exit_code & 0xff);
+    return report::exit_code(run.outcome);
+}
+
+} // namespace
+
+void add_boot_command(CLI::App& app, Action& action, std::vector<std::string> command_line) {
+    auto options = std::make_shared<BootOptions>();
+    options->command_line = std::move(command_line);
+    options->placement.policy = "numa";
+    auto* const command =
+        app.add_subcommand("boot", "Boot a guest that nobody here wrote: Linux, or a multiboot image");
+    command
+        ->add_option("image", options->request.image,
+                     "A bzImage, a vmlinux with a PVH note, or a multiboot image such as those of "
+                     "kvm-unit-tests")
+        ->required()
+        ->check(CLI::ExistingFile)
+        ->type_name("IMAGE");
+    command->add_option("--initrd", options->request.initrd, "The initial RAM disk, or a multiboot module")
+        ->check(CLI::ExistingFile)
+        ->type_name("FILE");
+    command->add_option("--append", options->request.command_line, "The kernel's command line")
+        ->type_name("TEXT");
+    options->placement.add_to(*command);
+    options->placement.add_nested_to(*command);
+    command
+        ->add_option("--protocol", options->protocol,
+                     "How to start the image: auto, linux64, pvh or multiboot")
+        ->check(CLI::IsMember({"auto", "linux64", "pvh", "multiboot"}))
+        ->capture_default_str();
+    command
+        ->add_option("--disk", options->disks,
+                     "A raw image or block device as virtio-blk: file=F, and after commas ro (read-only), "
+                     "iops=N, bps=SIZE; may be given several times")
+        ->type_name("SPEC");
+    command->add_flag("--no-rng", options->no_random, "No virtio-rng");
+    command->add_flag("--prefault", options->request.prefault,
+                      "Have all guest memory present before the start, as validate does");
+    command
+        ->add_option("--expect", options->expect,
+                     "End well as soon as the console has a line that this regular expression matches, and "
+                     "badly if the guest ends without one")
+        ->type_name("REGEX");
+    command->add_option("--timeout", options->timeout_s, "Seconds that the guest may run; 0: for ever")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command
+        ->add_option("--where", options->where,
+                     "host, lab (an emulated AMD machine), or auto: the lab where there is no KVM to use")
+        ->check(CLI::IsMember({"auto", "host", "lab"}))
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+        ->capture_default_str();
+    command->add_option("-o,--output", options->directory, "Folder for run.json, the result document")
+        ->type_name("DIR")
+        ->capture_default_str();
+    command->add_flag("--json", options->json, "Print the result document instead of the console");
+    command->footer(
+        "The console is COM1, on stdout; what is typed or piped in goes to it. Ctrl-A x ends the guest.\n"
+        "Exit code: that of the image where it has one (0 is good); else 0 all held, 1 a check failed,\n"
+        "2 bad usage or input, 3 the host lacks what was asked, 130 interrupted.\n\n"
+        "Examples:\n"
+        "  nestbed boot /boot/vmlinuz --initrd /boot/initrd.img --append 'console=ttyS0' --vcpus 4\n"
+        "  nestbed boot bzImage --initrd test.cpio --append 'console=ttyS0 panic=-1' --expect 'all tests "
+        "passed'\n"
+        "  nestbed boot bzImage --disk file=root.img,iops=1000 --append 'console=ttyS0 root=/dev/vda'\n"
+        "  nestbed boot x86/smptest.flat --vcpus 288\n"
+        "  nestbed lab --nodes 4 --cpus 4 -- boot bzImage --initrd i.cpio --append console=ttyS0 --vcpus 32");
+    command->callback([options, &action] { action = [options] { return run_boot(*options); }; });
+}
+
+} // namespace nestbed::cli
