@@ -171,6 +171,25 @@ TEST_F(ServiceTest, WritesLastWhereTheDriverDoesNotFlush) {
     EXPECT_FALSE(engine->started[0].durable);
 }
 
+// The descriptor's mode would refuse too, but later.
+TEST_F(ServiceTest, NoWriteReachesAReadOnlyDisk) {
+    auto own = std::make_unique<Recorder>();
+    engine = own.get();
+    DiskFacts disk;
+    disk.sectors = 1024;
+    disk.read_only = true;
+    service.emplace(disk, std::move(own), RateLimit{{}, {}});
+    service->start(*Queue::create(driver.setup(), ram.callable()), true, link);
+    for (const auto type : {VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES}) {
+        ram.set(data_at, virtio_blk_discard_write_zeroes{0, 1, 0});
+        add(static_cast<std::uint32_t>(type), type == VIRTIO_BLK_T_OUT ? 512 : 16);
+        EXPECT_EQ(service->step(now), std::nullopt);
+        EXPECT_EQ(ram.get<std::uint8_t>(status_at), VIRTIO_BLK_S_IOERR) << type;
+        ram.set(status_at, std::uint8_t{0xee});
+    }
+    EXPECT_TRUE(engine->started.empty());
+}
+
 TEST_F(ServiceTest, KicksAreAskedForOnlyWhileItSleeps) {
     make({{}, {}}, true);
     add(VIRTIO_BLK_T_FLUSH, 0);
