@@ -2,12 +2,44 @@
 
 #include "base/first_error.hpp"
 #include "base/units.hpp"
+#include "topology/plan_file.hpp"
 
 namespace nestbed::cli {
 
 namespace {
 
 constexpr std::uint64_t most_vcpus = 1U << 20;
+
+Result<topology::Policy> read_named_policy(const PlacementOptions& options) {
+    if (options.plan_file.empty())
+        return topology::read_policy(options.policy);
+    if (options.policy != PlacementOptions{}.policy)
+        return fail(ErrorKind::bad_input, "--plan and --policy", "either says where vCPUs go",
+                    "give one of them");
+    return topology::read_policy("file:" + options.plan_file);
+}
+
+// What a file knows needs not be asked for: a plan's vCPUs, memory and pages, a matrix's vCPUs. plan()
+// refuses what contradicts it.
+Status take_from_policy(stress::MachineRequest& values, const PlacementOptions& options) {
+    const auto& policy = values.policy;
+    const bool is_open =
+        !values.vcpus && !values.all_vcpus && options.topology.find_first_of("x=") == std::string::npos;
+    if (policy.kind == topology::Policy::traffic && policy.matrix.matrix && is_open)
+        values.vcpus = policy.matrix.matrix->vcpus();
+    if (policy.kind != topology::Policy::file)
+        return {};
+    if (values.all_vcpus)
+        return fail(ErrorKind::bad_input, "--vcpus max with a plan file", "the file says how many there are",
+                    "leave --vcpus out");
+    if (!values.vcpus)
+        values.vcpus = policy.plan_file->vcpus();
+    if (!values.memory_bytes)
+        values.memory_bytes = policy.plan_file->memory_bytes();
+    if (options.page_size == PlacementOptions{}.page_size)
+        values.page_size = policy.plan_file->page_size;
+    return {};
+}
 
 } // namespace
 
@@ -16,14 +48,26 @@ void PlacementOptions::add_to(CLI::App& command) {
         ->type_name("N|max");
     command.add_option("--memory", memory, "Guest memory, such as 512M or 4G [what the vCPUs need]")
         ->type_name("SIZE");
-    command.add_option("--policy", policy, "Placement: none, compact, scatter or numa")
+    command
+        .add_option(
+            "--policy", policy,
+            "Placement: none, compact, scatter, numa, llc, smt-avoid, smt-pair, interleave, random:SEED, "
+            "traffic:PATTERN or traffic:FILE.csv (see `nestbed plan --help`)")
         ->type_name("NAME")
         ->capture_default_str();
     command
-        .add_option("--topology", topology,
-                    "What the guest is shown: SOCKETSxCORESxTHREADS, SOCKETSxDIESxCORESxTHREADS or "
-                    "sockets=2,cores=8 [derived from the placement]")
+        .add_option(
+            "--topology", topology,
+            "What the guest is shown: flat (one socket, one thread a core), matching (derived from the "
+            "placement), SOCKETSxCORESxTHREADS, SOCKETSxDIESxCORESxTHREADS or sockets=2,cores=8 "
+            "[matching]")
         ->type_name("SHAPE");
+    command
+        .add_option(
+            "--plan", plan_file,
+            "A plan file, as `nestbed plan --write` writes it: it says how many vCPUs there are, where "
+            "they run and where their memory is from")
+        ->type_name("FILE");
     command.add_option("--hugepages", page_size, "Pages behind the guest's memory: 4K, thp, 2M or 1G")
         ->type_name("SIZE")
         ->capture_default_str();
@@ -56,17 +100,20 @@ Result<stress::MachineRequest> PlacementOptions::read() const {
             return tl::unexpected{bytes.error()};
         values.memory_bytes = *bytes;
     }
-    const auto named = topology::parse_policy(policy);
+    const auto named = read_named_policy(*this);
     const auto pages = topology::parse_page_size(page_size);
     if (auto both = first_error(named, pages); !both)
         return tl::unexpected{both.error()};
     values.policy = *named;
     values.page_size = *pages;
+    if (auto taken = take_from_policy(values, *this); !taken)
+        return tl::unexpected{taken.error()};
     const auto profile = nested::parse_profile(nested);
     if (!profile)
         return tl::unexpected{profile.error()};
     values.nested = *profile;
-    if (!topology.empty()) {
+    values.flat_shape = topology == "flat";
+    if (!topology.empty() && topology != "flat" && topology != "matching") {
         const auto shape = topology::parse_shape(topology);
         if (!shape)
             return tl::unexpected{shape.error()};

@@ -17,13 +17,14 @@ struct PlacementOptions {
     std::string policy = "numa";
     std::string page_size = "4K";
     std::string topology;
+    std::string plan_file;
     std::string nested = "auto"; // see nested/profile.hpp
 
     void add_to(CLI::App& command);
     // For commands that run a machine.
     void add_nested_to(CLI::App& command);
 
-    // Errors: bad_input.
+    // Reads the file that the policy or --plan names. Errors: bad_input.
     [[nodiscard]] Result<stress::MachineRequest> read() const;
 };
 

@@ -30,7 +30,7 @@ Result<Finding> threads_where_planned(const machine::Chassis& chassis) {
     for (auto& node : threads_only.nodes)
         node.host_node.reset();
     return from_drift(topology::compare(threads_only, *seen),
-                      threads_only.policy == topology::Policy::none
+                      threads_only.max_vcpus_per_pu == 0
                           ? "not pinned, as planned"
                           : fmt::format("{} threads on their PUs, {} to {} a PU", seen->threads.size(),
                                         threads_only.min_vcpus_per_pu, threads_only.max_vcpus_per_pu));

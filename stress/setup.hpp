@@ -21,6 +21,7 @@ struct MachineRequest {
     topology::Policy policy = topology::Policy::numa;
     topology::PageSize page_size = topology::PageSize::base;
     std::optional<topology::Shape> shape; // empty: derived from the placement
+    bool flat_shape = false;              // one socket of single-threaded cores; then `shape` is empty
     nested::Profile nested;
 };
 

@@ -35,11 +35,13 @@ std::string repeat_command(const ValidateRequest& request, std::string_view chec
     const auto& asked = request.machine;
     auto command = fmt::format("nestbed validate --only {} --policy {} --seed {}", check,
                                topology::to_string(asked.policy), request.seed);
-    if (machine != nullptr)
+    if (machine != nullptr && asked.policy.kind != topology::Policy::file) // which has both
         command += fmt::format(" --vcpus {} --memory {}M", machine->vcpus,
                                round_up(machine->memory_bytes, MiB) / MiB);
     if (asked.shape)
         command += fmt::format(" --topology {}", topology::format_shape(*asked.shape));
+    if (asked.flat_shape)
+        command += " --topology flat";
     if (asked.page_size != topology::PageSize::base)
         command += fmt::format(" --hugepages {}", topology::to_string(asked.page_size));
     return command;

@@ -42,6 +42,9 @@ Result<LoadedTopology> load(std::string_view source) {
 }
 
 void add_current_state(Host& host) {
+    const auto isolated = read_isolated_pus();
+    for (auto& pu : host.pus)
+        pu.isolated = std::binary_search(isolated.begin(), isolated.end(), pu.os_index);
     for (auto& node : host.nodes) {
         auto state = read_node_state(node.os_index, host.nodes.size() == 1);
         if (state.memory_bytes == 0)

@@ -24,6 +24,9 @@ struct Pu {
     // False where the PU is outside this process's cpuset or disallowed by an administrator. Offline PUs are
     // not listed at all.
     bool allowed = true;
+    // Kept from the scheduler's balancing (isolcpus= on the kernel's command line, "isolated" partitions of
+    // cpusets). A thread that may run on several such PUs stays on one; pinned to one it is all the same.
+    bool isolated = false;
 };
 
 // Size in bytes of the page and how many of them the node has.
@@ -51,6 +54,7 @@ struct Host {
     // SLIT distances, row = from, column = to, indexed like `nodes`; 10 is local (ACPI 6.5, 5.2.17). Where
     // the host tells none: 10 on the diagonal, 20 elsewhere.
     std::vector<std::vector<std::uint32_t>> distances;
+    std::vector<std::uint32_t> offline_pus; // os indexes, ascending
     std::uint32_t packages = 0;
     std::uint32_t cores = 0;
     std::uint32_t llcs = 0;

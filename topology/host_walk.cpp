@@ -45,6 +45,7 @@ public:
     Walker(hwloc_topology_t topology, bool memory_is_known) : _topology{topology} {
         list_nodes(memory_is_known);
         _host.distances = read_distances(topology);
+        list_offline();
         visit(hwloc_get_root_obj(topology), {});
         for (const auto& pu : _host.pus)
             if (pu.node)
@@ -74,6 +75,17 @@ private:
             _memory_is_recorded = _memory_is_recorded || node.memory_bytes > 0;
             _host.nodes.push_back(std::move(node));
         }
+    }
+
+    // hwloc's complete set has what the machine could have, the other one what is there.
+    void list_offline() {
+        const auto* const complete = hwloc_topology_get_complete_cpuset(_topology);
+        const auto* const online = hwloc_topology_get_topology_cpuset(_topology);
+        if (complete == nullptr || online == nullptr || hwloc_bitmap_weight(complete) < 0)
+            return; // -1: without end
+        for (int pu = hwloc_bitmap_first(complete); pu >= 0; pu = hwloc_bitmap_next(complete, pu))
+            if (hwloc_bitmap_isset(online, static_cast<unsigned>(pu)) == 0)
+                _host.offline_pus.push_back(static_cast<std::uint32_t>(pu));
     }
 
     // `below` is the normal object whose memory children are looked at; memory-side caches stand between.

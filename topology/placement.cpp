@@ -8,6 +8,7 @@
 
 #include "topology/apportion.hpp"
 #include "topology/host_distances.hpp"
+#include "topology/random_numbers.hpp"
 
 namespace nestbed::topology {
 
@@ -79,6 +80,68 @@ Indexes choose_numa(std::uint32_t vcpus, std::uint32_t guest_threads, const Usab
     return chosen;
 }
 
+// Of each last-level cache's group first siblings before second ones.
+Indexes llc_order(const Host& host, const UsableHost& usable) {
+    Indexes order;
+    for (auto group : group_by(usable.pus, [&](std::uint32_t pu) { return host.pus[pu].llc; })) {
+        std::stable_sort(group.begin(), group.end(), [&](std::uint32_t a, std::uint32_t b) {
+            return usable.thread[a] < usable.thread[b];
+        });
+        order.insert(order.end(), group.begin(), group.end());
+    }
+    return order;
+}
+
+// All first siblings in the host's order, then all second ones.
+Indexes siblings_last_order(const UsableHost& usable) {
+    auto order = usable.pus;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::uint32_t a, std::uint32_t b) { return usable.thread[a] < usable.thread[b]; });
+    return order;
+}
+
+// Whole cores, these by turns over packages, nodes and caches.
+Indexes pairs_order(const Host& host, const UsableHost& usable) {
+    std::unordered_map<std::uint32_t, Indexes> siblings;
+    Indexes firsts;
+    for (const auto pu : usable.pus) {
+        siblings[host.pus[pu].core].push_back(pu);
+        if (usable.thread[pu] == 0)
+            firsts.push_back(pu);
+    }
+    Indexes order;
+    for (const auto first : spread(host, usable, firsts, 0)) {
+        const auto& core = siblings[host.pus[first].core];
+        order.insert(order.end(), core.begin(), core.end());
+    }
+    return order;
+}
+
+Indexes interleave_order(const UsableHost& usable) {
+    return take_turns(group_by(usable.pus, [&](std::uint32_t pu) { return usable.home[pu]; }));
+}
+
+// vCPUs around `order`, again and again.
+Indexes around(const Indexes& order, std::uint32_t vcpus) {
+    Indexes chosen;
+    for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu)
+        chosen.push_back(order[vcpu % order.size()]);
+    return chosen;
+}
+
+// Each PU once before any is taken again.
+Indexes choose_random(std::uint32_t vcpus, std::uint64_t seed, const UsableHost& usable) {
+    SplitMix64 numbers{seed};
+    Indexes chosen;
+    while (chosen.size() < vcpus) {
+        auto round = usable.pus;
+        shuffle(round, numbers);
+        round.resize(std::min<std::size_t>(round.size(), vcpus - chosen.size()));
+        chosen.insert(chosen.end(), round.begin(), round.end());
+    }
+    return chosen;
+}
+
 } // namespace
 
 bool is_usable(const Node& node, bool memory_is_known) {
@@ -126,24 +189,32 @@ Indexes scatter_order(const Host& host, const UsableHost& usable) {
     return order;
 }
 
-Indexes choose_pus(Policy policy, std::uint32_t vcpus, std::uint32_t guest_threads, const Host& host,
+Indexes choose_pus(const Policy& policy, std::uint32_t vcpus, std::uint32_t guest_threads, const Host& host,
                    const UsableHost& usable) {
     Indexes chosen;
-    switch (policy) {
+    switch (policy.kind) {
     case Policy::none:
+    case Policy::traffic:
+    case Policy::file:
         break;
     case Policy::compact:
         append_blocks(chosen, usable.pus, vcpus);
         break;
-    case Policy::scatter: {
-        const auto order = scatter_order(host, usable);
-        for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu)
-            chosen.push_back(order[vcpu % order.size()]);
-        break;
-    }
+    case Policy::scatter:
+        return around(scatter_order(host, usable), vcpus);
     case Policy::numa:
-        chosen = choose_numa(vcpus, guest_threads, usable);
+        return choose_numa(vcpus, guest_threads, usable);
+    case Policy::llc:
+        append_blocks(chosen, llc_order(host, usable), vcpus);
         break;
+    case Policy::smt_avoid:
+        return around(siblings_last_order(usable), vcpus);
+    case Policy::smt_pair:
+        return around(pairs_order(host, usable), vcpus);
+    case Policy::interleave:
+        return around(interleave_order(usable), vcpus);
+    case Policy::random:
+        return choose_random(vcpus, policy.seed, usable);
     }
     return chosen;
 }

@@ -33,9 +33,9 @@ struct UsableHost {
 // by turns over packages, their nodes, caches and cores.
 [[nodiscard]] std::vector<std::uint32_t> scatter_order(const Host& host, const UsableHost& usable);
 
-// By vCPU: an index into host.pus. Not for Policy::none. `guest_threads` is the shape's, 0 where it is
-// derived.
-[[nodiscard]] std::vector<std::uint32_t> choose_pus(Policy policy, std::uint32_t vcpus,
+// By vCPU: an index into host.pus. Empty for the policies that no order of PUs makes: none, traffic and file.
+// `guest_threads` is the shape's, 0 where it is derived.
+[[nodiscard]] std::vector<std::uint32_t> choose_pus(const Policy& policy, std::uint32_t vcpus,
                                                     std::uint32_t guest_threads, const Host& host,
                                                     const UsableHost& usable);
 

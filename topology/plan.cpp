@@ -8,8 +8,10 @@
 
 #include "base/units.hpp"
 #include "topology/host_distances.hpp"
+#include "topology/mapping/map.hpp"
 #include "topology/memory_split.hpp"
 #include "topology/placement.hpp"
+#include "topology/plan_file.hpp"
 #include "topology/plan_reasons.hpp"
 #include "topology/shape_choice.hpp"
 
@@ -172,6 +174,87 @@ void choose_shape(Plan& plan, const std::optional<Shape>& given, const Indexes& 
         vcpu.apic_id = apic_id_of(plan.shape, vcpu.vcpu);
 }
 
+// By vCPU: an index into host.pus.
+Result<Indexes> choose(const PlanRequest& request, const Host& host, const UsableHost& usable) {
+    if (request.policy.kind != Policy::traffic)
+        return choose_pus(request.policy, request.vcpus, request.shape ? request.shape->threads : 0, host,
+                          usable);
+    const auto traffic = traffic_of(request.policy.matrix, request.vcpus);
+    if (!traffic)
+        return tl::unexpected{traffic.error()};
+    auto chosen = mapping::map(mapping::make_problem(*traffic, host, usable)).pus;
+    for (auto& pu : chosen)
+        pu = usable.pus[pu];
+    return chosen;
+}
+
+Status check_same(const PlanRequest& request, const PlanFile& file) {
+    const auto refuse = [&](std::string found) -> Status {
+        return fail(ErrorKind::bad_input, fmt::format("plan file {}", request.policy.path), std::move(found),
+                    "leave that to the file, or edit it");
+    };
+    if (request.vcpus != file.vcpus())
+        return refuse(fmt::format("it places {} vCPUs, asked were {}", file.vcpus(), request.vcpus));
+    if (request.memory_bytes != file.memory_bytes())
+        return refuse(fmt::format("it places {} of memory, asked were {}", format_size(file.memory_bytes()),
+                                  format_size(request.memory_bytes)));
+    if (request.page_size != file.page_size)
+        return refuse(fmt::format("its pages are {}, asked were {}", to_string(file.page_size),
+                                  to_string(request.page_size)));
+    return {};
+}
+
+void count_loads(Plan& plan) {
+    std::map<std::uint32_t, std::uint32_t> load;
+    for (const auto& vcpu : plan.vcpus)
+        if (vcpu.pus.size() == 1)
+            ++load[vcpu.pus.front()];
+    for (const auto& [pu, count] : load) {
+        plan.min_vcpus_per_pu = plan.min_vcpus_per_pu == 0 ? count : std::min(plan.min_vcpus_per_pu, count);
+        plan.max_vcpus_per_pu = std::max(plan.max_vcpus_per_pu, count);
+    }
+}
+
+// The file was checked against this host. Returns each vCPU's PU as an index into host.pus; none at all where
+// one vCPU may run on several, since nothing is known of what it shares then.
+Indexes place_as_written(Plan& plan, const PlanFile& file, const Host& host) {
+    std::map<std::uint32_t, std::uint32_t> pu_index, node_index; // by os index
+    for (std::uint32_t i = 0; i < host.pus.size(); ++i)
+        pu_index[host.pus[i].os_index] = i;
+    for (std::uint32_t i = 0; i < host.nodes.size(); ++i)
+        node_index[host.nodes[i].os_index] = i;
+    for (std::uint32_t i = 0; i < file.nodes.size(); ++i) {
+        plan.nodes.push_back({.virtual_node = i,
+                              .host_node = file.nodes[i].host_node,
+                              .memory_bytes = file.nodes[i].memory_bytes,
+                              .reason = "as the plan file says"});
+        auto& row = plan.distances.emplace_back();
+        for (std::uint32_t j = 0; j < file.nodes.size(); ++j) {
+            const auto from = file.nodes[i].host_node, to = file.nodes[j].host_node;
+            const auto apart = from && to && *from != *to
+                                   ? distance_between(host, node_index[*from], node_index[*to])
+                                   : remote_distance;
+            row.push_back(i == j ? local_distance : apart);
+        }
+    }
+    Indexes chosen;
+    for (std::uint32_t vcpu = 0; vcpu < file.vcpus(); ++vcpu) {
+        const auto& place = file.places[vcpu];
+        plan.vcpus.push_back(
+            {.vcpu = vcpu,
+             .apic_id = 0,
+             .virtual_node = place.node,
+             .pus = place.pus,
+             .reason = place.pus.empty() ? "not pinned, as the plan file says" : "as the plan file says"});
+        if (place.pus.size() == 1)
+            chosen.push_back(pu_index[place.pus.front()]);
+    }
+    if (chosen.size() != file.places.size())
+        chosen.clear();
+    count_loads(plan);
+    return chosen;
+}
+
 } // namespace
 
 std::uint64_t Plan::memory_bytes() const {
@@ -195,11 +278,24 @@ Result<Plan> plan(const PlanRequest& request, const Host& host) {
     Plan result;
     result.policy = request.policy;
     result.page_size = request.page_size;
-    const auto guest_threads = request.shape ? request.shape->threads : 0;
-    const auto chosen = choose_pus(request.policy, request.vcpus, guest_threads, host, *usable);
-    if (request.policy == Policy::none) {
+    Indexes chosen;
+    auto shape = request.shape;
+    if (request.policy.kind == Policy::none) {
         place_unbound(result, request.vcpus, bytes);
+    } else if (request.policy.kind == Policy::file) {
+        const auto* const file = request.policy.plan_file.get();
+        if (file == nullptr)
+            return fail(ErrorKind::bad_input, to_string(request.policy), "the file was not read");
+        for (const auto& checked : {check_same(request, *file), check_plan_file(*file, host)})
+            if (!checked)
+                return tl::unexpected{checked.error()};
+        chosen = place_as_written(result, *file, host);
+        shape = shape ? shape : file->shape;
     } else {
+        auto picked = choose(request, host, *usable);
+        if (!picked)
+            return tl::unexpected{picked.error()};
+        chosen = std::move(*picked);
         Indexes homes;
         for (const auto pu : chosen)
             homes.push_back(usable->home[pu]);
@@ -213,7 +309,7 @@ Result<Plan> plan(const PlanRequest& request, const Host& host) {
     }
     result.notes = notes_on(result, host, *usable);
     result.notes.insert(result.notes.end(), more_notes.begin(), more_notes.end());
-    choose_shape(result, request.shape, chosen, host);
+    choose_shape(result, shape, chosen, host);
     return result;
 }
 

@@ -10,21 +10,10 @@
 
 #include "base/error.hpp"
 #include "topology/host.hpp"
+#include "topology/policy.hpp"
 #include "topology/virtual_topology.hpp"
 
 namespace nestbed::topology {
-
-enum class Policy {
-    none,    // no pinning, memory from wherever the kernel takes it
-    compact, // fill the host's PUs in order: thread, core, cache, package
-    scatter, // spread over packages, nodes, caches and cores first, siblings last
-    numa,    // one virtual node per host node; vCPUs and memory together, SMT siblings kept together
-};
-
-[[nodiscard]] std::string_view to_string(Policy policy);
-// Errors: bad_input, naming the policies there are.
-[[nodiscard]] Result<Policy> parse_policy(std::string_view name);
-[[nodiscard]] const std::vector<Policy>& all_policies();
 
 enum class PageSize { base, thp, huge_2m, huge_1g };
 
@@ -70,9 +59,10 @@ struct Plan {
     [[nodiscard]] std::uint64_t memory_bytes() const;
 };
 
-// Deterministic. Errors: bad_input for no vCPUs, no memory, or a shape that does not multiply out to the
-// vCPUs; host_lacks for memory larger than the host, a node without room for its share, a lack of huge pages,
-// and a host without a usable PU or node.
+// Deterministic. Errors: bad_input for no vCPUs, no memory, a shape that does not multiply out to the vCPUs,
+// a policy whose file was not read or is for another machine, and those of traffic_of() and
+// check_plan_file(); host_lacks for memory larger than the host, a node without room for its share, a lack of
+// huge pages, and a host without a usable PU or node.
 [[nodiscard]] Result<Plan> plan(const PlanRequest& request, const Host& host);
 
 } // namespace nestbed::topology

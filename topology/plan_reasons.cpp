@@ -1,5 +1,9 @@
 #include "topology/plan_reasons.hpp"
 
+#include <cstddef>
+#include <set>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "base/ranges.hpp"
@@ -9,8 +13,8 @@ namespace nestbed::topology {
 
 namespace {
 
-std::string_view why_this_pu(Policy policy) {
-    switch (policy) {
+std::string_view why_this_pu(const Policy& policy) {
+    switch (policy.kind) {
     case Policy::none:
         return "any PU";
     case Policy::compact:
@@ -19,12 +23,26 @@ std::string_view why_this_pu(Policy policy) {
         return "farthest from the vCPUs before it";
     case Policy::numa:
         return "next PU of its node";
+    case Policy::llc:
+        return "next PU of its last-level cache, siblings last";
+    case Policy::smt_avoid:
+        return "next core in the host's order, siblings last";
+    case Policy::smt_pair:
+        return "beside its neighbour on a core far from the others";
+    case Policy::interleave:
+        return "next node's next PU";
+    case Policy::random:
+        return "drawn";
+    case Policy::traffic:
+        return "least traffic cost";
+    case Policy::file:
+        return "as the plan file says";
     }
     return "";
 }
 
 std::string note_on_policy(const Plan& plan) {
-    switch (plan.policy) {
+    switch (plan.policy.kind) {
     case Policy::none:
         return "policy none: one virtual node, no thread pinned, no memory bound";
     case Policy::compact:
@@ -44,8 +62,52 @@ std::string note_on_policy(const Plan& plan) {
             "policy numa: {} virtual node{}, vCPUs in proportion to each host node's PUs, memory in "
             "proportion to vCPUs",
             plan.nodes.size(), plan.nodes.size() == 1 ? "" : "s");
+    case Policy::llc:
+        return fmt::format(
+            "policy llc: one last-level cache filled after the other, the siblings of its cores "
+            "last; {} virtual nodes",
+            plan.nodes.size());
+    case Policy::smt_avoid:
+        return fmt::format(
+            "policy smt-avoid: cores in the host's order, second siblings only where there are "
+            "more vCPUs than cores; {} virtual nodes",
+            plan.nodes.size());
+    case Policy::smt_pair:
+        return fmt::format("policy smt-pair: neighbours on the siblings of one core, cores by turns over "
+                           "packages, nodes and caches; {} virtual nodes",
+                           plan.nodes.size());
+    case Policy::interleave:
+        return fmt::format("policy interleave: vCPU by vCPU around {} host nodes, each of which is a virtual "
+                           "node",
+                           plan.nodes.size());
+    case Policy::random:
+        return fmt::format("policy {}: PUs as drawn, the same for the same seed; {} virtual nodes",
+                           to_string(plan.policy), plan.nodes.size());
+    case Policy::traffic:
+        return fmt::format("policy {}: the least cost found for this traffic; {} virtual nodes",
+                           to_string(plan.policy), plan.nodes.size());
+    case Policy::file:
+        return fmt::format("policy {}: vCPUs, memory and {} virtual nodes as the file has them",
+                           to_string(plan.policy), plan.nodes.size());
     }
     return {};
+}
+
+std::string note_on_isolated(const Plan& plan, const Host& host) {
+    std::set<std::uint32_t> used;
+    for (const auto& vcpu : plan.vcpus)
+        used.insert(vcpu.pus.begin(), vcpu.pus.end());
+    std::size_t isolated = 0, allowed = 0, with_vcpus = 0;
+    for (const auto& pu : host.pus) {
+        isolated += pu.isolated ? 1U : 0U;
+        allowed += pu.isolated && pu.allowed ? 1U : 0U;
+        with_vcpus += pu.isolated && used.contains(pu.os_index) ? 1U : 0U;
+    }
+    if (isolated == 0)
+        return {};
+    return fmt::format(
+        "{} PUs are isolated from the scheduler (isolcpus): {} of them allowed, {} with vCPUs{}", isolated,
+        allowed, with_vcpus, allowed < isolated ? "; start nestbed under taskset to have the others" : "");
 }
 
 // os indexes of the nodes that `is_wanted` takes.
@@ -60,8 +122,8 @@ std::vector<std::uint32_t> nodes_where(const Host& host, Wanted is_wanted) {
 
 } // namespace
 
-std::string reason_for_vcpu(Policy policy, const Host& host, const UsableHost& usable, std::uint32_t pu,
-                            std::uint32_t load) {
+std::string reason_for_vcpu(const Policy& policy, const Host& host, const UsableHost& usable,
+                            std::uint32_t pu, std::uint32_t load) {
     const auto& at = host.pus[pu];
     auto text = fmt::format("{}: node {}, package {}, core {}, thread {}", why_this_pu(policy),
                             host.nodes[usable.home[pu]].os_index, at.package, at.core, usable.thread[pu]);
@@ -70,7 +132,7 @@ std::string reason_for_vcpu(Policy policy, const Host& host, const UsableHost& u
     return text;
 }
 
-std::string reason_for_node(Policy policy, std::uint64_t vcpus, std::uint64_t all_vcpus) {
+std::string reason_for_node(const Policy& policy, std::uint64_t vcpus, std::uint64_t all_vcpus) {
     const auto share = fmt::format("memory for {} of {} vCPUs", vcpus, all_vcpus);
     return policy == Policy::numa ? share + ", which run on this node"
                                   : share + ", whose PUs are nearest to it";
@@ -88,6 +150,11 @@ std::vector<std::string> notes_on(const Plan& plan, const Host& host, const Usab
     if (usable.pus.size() < host.pus.size())
         notes.push_back(fmt::format("{} of {} PUs are not allowed and stay unused",
                                     host.pus.size() - usable.pus.size(), host.pus.size()));
+    if (!host.offline_pus.empty())
+        notes.push_back(fmt::format("offline: PU{} {}", host.offline_pus.size() == 1 ? "" : "s",
+                                    format_ranges_within(host.offline_pus, 40)));
+    if (auto note = note_on_isolated(plan, host); !note.empty())
+        notes.push_back(std::move(note));
     if (!usable.memory_is_known)
         notes.emplace_back(
             "the host's description tells no memory sizes: whether the memory fits is not checked");

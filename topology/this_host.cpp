@@ -1,12 +1,16 @@
 #include "topology/this_host.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/units.hpp"
+#include "topology/kernel_numa.hpp"
+#include "topology/number_list.hpp"
 #include "topology/text_file.hpp"
 
 namespace nestbed::topology {
@@ -53,6 +57,20 @@ NodeState read_node_state(std::uint32_t os_index, bool is_only_node) {
     if (state.huge_pages.empty())
         state.huge_pages = read_huge_pages("/sys/kernel/mm/hugepages");
     return state;
+}
+
+std::vector<std::uint32_t> read_isolated_pus() {
+    constexpr std::size_t enough = 64 * KiB;
+    auto text = read_text_file("/sys/devices/system/cpu/isolated", enough);
+    if (!text)
+        return {};
+    while (!text->empty() && std::isspace(static_cast<unsigned char>(text->back())) != 0)
+        text->pop_back();
+    auto pus = parse_number_list(*text, max_pu_index, max_pu_index);
+    if (!pus)
+        return {};
+    std::sort(pus->begin(), pus->end());
+    return std::move(*pus);
 }
 
 } // namespace nestbed::topology

@@ -19,4 +19,7 @@ struct NodeState {
 // they are all that a kernel without NUMA has, and in some virtual machines a node's own count falls short.
 [[nodiscard]] NodeState read_node_state(std::uint32_t os_index, bool is_only_node);
 
+// os indexes of the PUs that the scheduler leaves alone (/sys/devices/system/cpu/isolated), ascending.
+[[nodiscard]] std::vector<std::uint32_t> read_isolated_pus();
+
 } // namespace nestbed::topology

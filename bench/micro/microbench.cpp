@@ -16,7 +16,7 @@ using namespace nestbed;
 
 constexpr auto large_host = "pack:16 [numa(memory=64GB)] core:128 pu:2";
 
-topology::PlanRequest request(std::uint32_t vcpus, topology::Policy policy) {
+topology::PlanRequest request(std::uint32_t vcpus, const topology::Policy& policy) {
     return {.vcpus = vcpus,
             .memory_bytes = 64 * GiB,
             .policy = policy,
@@ -26,13 +26,13 @@ topology::PlanRequest request(std::uint32_t vcpus, topology::Policy policy) {
 
 void plan(benchmark::State& state) {
     const auto host = topology::discover(large_host);
-    const auto policy = topology::all_policies()[static_cast<std::size_t>(state.range(1))];
-    state.SetLabel(std::string{topology::to_string(policy)});
+    const auto& policy = topology::all_policies()[static_cast<std::size_t>(state.range(1))];
+    state.SetLabel(topology::to_string(policy));
     for (auto _ : state)
         benchmark::DoNotOptimize(
             topology::plan(request(static_cast<std::uint32_t>(state.range(0)), policy), *host));
 }
-BENCHMARK(plan)->ArgsProduct({{288, 1024, 4096}, {0, 1, 2, 3}})->Unit(benchmark::kMillisecond);
+BENCHMARK(plan)->ArgsProduct({{288, 1024, 4096}, benchmark::CreateDenseRange(0, 9, 1)})->Unit(benchmark::kMillisecond);
 
 void discover(benchmark::State& state) {
     for (auto _ : state)

@@ -58,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         require(!pu.node || *pu.node < host->nodes.size());
     if (host->pus.size() > 256)
         return 0;
-    for (const auto policy : nestbed::topology::all_policies()) {
+    for (const auto& policy : nestbed::topology::all_policies()) {
         const auto plan = nestbed::topology::plan({.vcpus = 5,
                                                    .memory_bytes = 64 * nestbed::MiB,
                                                    .policy = policy,

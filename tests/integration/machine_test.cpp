@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(
     name_of);
 
 TEST_F(GoodMachine, EveryPolicyBoots) {
-    for (const auto policy : topology::all_policies()) {
+    for (const auto& policy : topology::all_policies()) {
         SCOPED_TRACE(to_string(policy));
         auto plan = plan_for(4, {}, policy);
         ASSERT_TRUE(plan) << plan.error().message();

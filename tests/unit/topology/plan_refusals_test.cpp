@@ -15,15 +15,15 @@ namespace {
 using testing::HasSubstr;
 
 TEST(ParsePolicy, RoundTripAndRefusal) {
-    EXPECT_EQ(all_policies().size(), 4U);
-    for (const auto policy : all_policies())
+    EXPECT_EQ(all_policies().size(), 10U);
+    for (const auto& policy : all_policies())
         EXPECT_EQ(parse_policy(to_string(policy)).value(), policy);
     for (const auto* wrong : {"", "Numa", "numa ", "close"}) {
         const auto parsed = parse_policy(wrong);
         ASSERT_FALSE(parsed) << wrong;
         EXPECT_EQ(parsed.error().kind, ErrorKind::bad_input);
-        for (const auto policy : all_policies())
-            EXPECT_THAT(parsed.error().remedy, HasSubstr(std::string{to_string(policy)}));
+        for (const auto& policy : all_policies())
+            EXPECT_THAT(parsed.error().remedy, HasSubstr(to_string(policy).substr(0, 6)));
     }
 }
 

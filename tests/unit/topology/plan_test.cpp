@@ -60,7 +60,7 @@ const std::vector<NamedHost>& hosts() {
     return all;
 }
 
-PlanRequest request_for(std::uint32_t vcpus, Policy policy, PageSize page_size = PageSize::base) {
+PlanRequest request_for(std::uint32_t vcpus, const Policy& policy, PageSize page_size = PageSize::base) {
     return {.vcpus = vcpus,
             .memory_bytes = 512 * MiB + 1,
             .policy = policy,
@@ -83,9 +83,12 @@ class PlanProperties : public testing::TestWithParam<Policy> {
 protected:
     template<typename Check>
     void for_each_plan(Check check) const {
-        const auto policy = GetParam();
+        const auto& policy = GetParam();
         for (const auto& [name, host] : hosts())
             for (const std::uint32_t vcpus : {1U, 2U, 7U, 254U, 255U, 256U, 257U, 288U, 512U, 1024U}) {
+                // Mapping takes longer than ordering; mapping_test.cpp has the large ones.
+                if (policy.kind == Policy::traffic && vcpus > 7)
+                    continue;
                 SCOPED_TRACE(fmt::format("{} vCPUs, {}, on {}", vcpus, to_string(policy), name));
                 const auto made = plan(request_for(vcpus, policy), host);
                 ASSERT_TRUE(made) << made.error().message();
@@ -98,7 +101,7 @@ protected:
 
 TEST_P(PlanProperties, VcpusAreDenseAndOnAllowedPusEvenly) {
     for_each_plan([&](const Plan& made, const Host& host, std::uint32_t vcpus) {
-        const auto policy = GetParam();
+        const auto& policy = GetParam();
         ASSERT_EQ(made.vcpus.size(), vcpus);
         std::map<std::uint32_t, std::uint32_t> load;
         for (std::uint32_t i = 0; i < vcpus; ++i) {
@@ -133,7 +136,7 @@ TEST_P(PlanProperties, VcpusAreDenseAndOnAllowedPusEvenly) {
 
 TEST_P(PlanProperties, MemoryIsConservedAndLiesWhereItMay) {
     for_each_plan([&](const Plan& made, const Host& host, std::uint32_t vcpus) {
-        const auto policy = GetParam();
+        const auto& policy = GetParam();
         ASSERT_FALSE(made.nodes.empty());
         ASSERT_EQ(made.memory_bytes(), 512 * MiB + 4 * KiB);
         ASSERT_EQ(made.distances.size(), made.nodes.size());
@@ -186,7 +189,7 @@ TEST_P(PlanProperties, VcpusAreInTheNodeOfTheirPu) {
 
 TEST_P(PlanProperties, AreDeterministicAndExplained) {
     for_each_plan([&](const Plan& made, const Host& host, std::uint32_t vcpus) {
-        const auto policy = GetParam();
+        const auto& policy = GetParam();
         const auto again = plan(request_for(vcpus, policy), host);
         ASSERT_TRUE(again);
         ASSERT_EQ(again->shape, made.shape);
@@ -210,7 +213,12 @@ TEST_P(PlanProperties, AreDeterministicAndExplained) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, PlanProperties, testing::ValuesIn(all_policies()),
-                         [](const auto& instance) { return std::string{to_string(instance.param)}; });
+                         [](const auto& instance) {
+                             auto name = to_string(instance.param);
+                             std::replace_if(
+                                 name.begin(), name.end(), [](char c) { return c == '-' || c == ':'; }, '_');
+                             return name;
+                         });
 
 TEST(Plan, MemorySizesThatAreUnknownAreNoted) {
     const auto made = plan(request_for(4, Policy::numa), *discover("numa:2 core:4 pu:1"));

@@ -1,0 +1,262 @@
+#include "topology/mapping/map.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "random_host.hpp"
+#include "topology/mapping/exact.hpp"
+#include "topology/mapping/hierarchical.hpp"
+#include "topology/mapping/live_cost.hpp"
+#include "topology/mapping/local_search.hpp"
+#include "topology/mapping/scotch.hpp"
+
+namespace nestbed::topology::mapping {
+namespace {
+
+using Numbers = std::vector<std::uint32_t>;
+
+// Every placement there is, one after the other: the oracle knows no symmetry and no bound but the best so
+// far.
+class BruteForce {
+public:
+    explicit BruteForce(const Problem& problem) : _problem{problem}, _load(problem.costs.pus()) {}
+
+    std::int64_t run() {
+        place(0);
+        return _best;
+    }
+
+private:
+    void place(std::int64_t cost) {
+        if (cost >= _best)
+            return;
+        const auto vcpu = static_cast<std::uint32_t>(_pus.size());
+        if (vcpu == _problem.vcpus) {
+            if (is_fair(_problem, _pus))
+                _best = cost;
+            return;
+        }
+        for (std::uint32_t pu = 0; pu < _problem.costs.pus(); ++pu) {
+            if (_load[pu] == _problem.base_load() + 1)
+                continue;
+            auto more = cost;
+            for (std::uint32_t other = 0; other < vcpu; ++other)
+                more += std::int64_t{_problem.weight(vcpu, other)} * _problem.costs.between(pu, _pus[other]);
+            ++_load[pu];
+            _pus.push_back(pu);
+            place(more);
+            _pus.pop_back();
+            --_load[pu];
+        }
+    }
+
+    const Problem& _problem;
+    Numbers _load, _pus;
+    std::int64_t _best = std::numeric_limits<std::int64_t>::max();
+};
+
+Problem random_problem(SplitMix64& numbers, const HostLimits& limits, std::uint32_t vcpus,
+                       std::uint64_t percent) {
+    const auto host = random_host(numbers, limits);
+    return make_problem(random_traffic(numbers, vcpus, percent), host, *usable_part(host));
+}
+
+TEST(LiveCost, AgreesWithCountingAnew) {
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE(seed);
+        SplitMix64 numbers{seed};
+        const auto problem = random_problem(numbers, {}, 2 + static_cast<std::uint32_t>(numbers.below(40)),
+                                            10 + numbers.below(90));
+        Numbers pus;
+        for (std::uint32_t i = 0; i < problem.vcpus; ++i)
+            pus.push_back(i % problem.costs.pus());
+        LiveCost live{problem, pus};
+        ASSERT_EQ(live.total(), cost_of(problem, pus));
+        for (int step = 0; step < 60; ++step) {
+            const auto a = static_cast<std::uint32_t>(numbers.below(problem.vcpus));
+            const auto b = static_cast<std::uint32_t>(numbers.below(problem.vcpus));
+            const auto to = static_cast<std::uint32_t>(numbers.below(problem.costs.pus()));
+            const auto before = live.total();
+            if (step % 2 == 0) {
+                const auto change = live.change_of_move(a, to);
+                live.move(a, to);
+                ASSERT_EQ(live.total() - before, change);
+            } else if (live.pus()[a] != live.pus()[b]) {
+                const auto change = live.change_of_swap(a, b);
+                live.swap(a, b);
+                ASSERT_EQ(live.total() - before, change);
+            }
+            ASSERT_EQ(live.total(), cost_of(problem, live.pus()));
+        }
+    }
+}
+
+// Small hosts of every kind, with fewer vCPUs than PUs and with more.
+TEST(Map, IsTheOptimumWhereAllCanBeTried) {
+    std::int64_t worst_permille = 0;
+    int cases = 0, heuristic_optimal = 0;
+    for (std::uint64_t seed = 1; seed <= 120; ++seed) {
+        SCOPED_TRACE(seed);
+        SplitMix64 numbers{seed};
+        const HostLimits limits{.packages = 2, .nodes = 2, .llcs = 2, .cores = 2, .threads = 2};
+        const auto vcpus = 2 + static_cast<std::uint32_t>(numbers.below(7));
+        const auto problem = random_problem(numbers, limits, vcpus, 20 + numbers.below(81));
+        if (vcpus > 5 && problem.costs.pus() > (vcpus > 6 ? 7U : 9U))
+            continue; // the oracle would take minutes
+        const auto optimum = BruteForce{problem}.run();
+        const auto mapped = map(problem);
+        ASSERT_TRUE(is_fair(problem, mapped.pus));
+        ASSERT_EQ(mapped.cost, cost_of(problem, mapped.pus));
+        ASSERT_EQ(mapped.cost, optimum);
+        ASSERT_TRUE(mapped.is_optimal);
+        // What serves the large cases, held to 2 % here.
+        const auto quick = map_hierarchically(problem);
+        ASSERT_TRUE(is_fair(problem, quick.pus));
+        ASSERT_EQ(quick.cost, cost_of(problem, quick.pus));
+        ASSERT_LE(quick.cost * 100, optimum * 102);
+        if (optimum > 0)
+            worst_permille = std::max(worst_permille, quick.cost * 1000 / optimum - 1000);
+        heuristic_optimal += quick.cost == optimum ? 1 : 0;
+        ++cases;
+    }
+    EXPECT_GT(cases, 60);
+    std::fputs(fmt::format("{} cases: the hierarchical method has the optimum in {}, at worst {} permille "
+                           "more\n",
+                           cases, heuristic_optimal, worst_permille)
+                   .c_str(),
+               stdout);
+}
+
+TEST(Exact, GivesUpWhereItIsTold) {
+    SplitMix64 numbers{3};
+    const auto problem = random_problem(numbers, {.packages = 4, .nodes = 4}, 8, 100);
+    const auto found = map_hierarchically(problem);
+    EXPECT_FALSE(map_exactly(problem, found, 10));
+    const auto large = random_problem(numbers, {}, most_vcpus_exactly + 1, 50);
+    EXPECT_FALSE(map_exactly(large, map_hierarchically(large)));
+}
+
+TEST(Map, IsFairAndTheSameEachTime) {
+    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+        SCOPED_TRACE(seed);
+        SplitMix64 numbers{seed * 77};
+        const auto vcpus = 1 + static_cast<std::uint32_t>(numbers.below(80));
+        const auto problem = random_problem(numbers, {}, vcpus, numbers.below(101));
+        const auto first = map(problem);
+        ASSERT_EQ(first.pus.size(), vcpus);
+        ASSERT_TRUE(is_fair(problem, first.pus));
+        ASSERT_EQ(first.cost, cost_of(problem, first.pus));
+        ASSERT_EQ(map(problem).pus, first.pus);
+        Numbers in_order;
+        for (std::uint64_t i = 0; i < vcpus; ++i)
+            in_order.push_back(static_cast<std::uint32_t>(i * std::min(vcpus, problem.costs.pus()) / vcpus));
+        ASSERT_LE(first.cost, cost_of(problem, in_order));
+    }
+}
+
+struct LargeCase {
+    std::string host;
+    std::uint32_t vcpus;
+    std::string traffic;
+};
+
+// Groups of vCPUs with more to say among themselves, and a little noise between all.
+Traffic clustered(SplitMix64& numbers, std::uint32_t vcpus, std::uint32_t group) {
+    Traffic traffic;
+    traffic.of.resize(vcpus);
+    for (std::uint32_t a = 0; a < vcpus; ++a)
+        for (std::uint32_t b = a + 1; b < vcpus; ++b)
+            if (a / group == b / group)
+                add_traffic(traffic, a, b, static_cast<double>(50 + numbers.below(100)));
+            else if (numbers.below(50) == 0)
+                add_traffic(traffic, a, b, static_cast<double>(1 + numbers.below(5)));
+    return traffic;
+}
+
+Traffic grid(std::uint32_t vcpus, std::uint32_t width) {
+    Traffic traffic;
+    traffic.of.resize(vcpus);
+    for (std::uint32_t i = 0; i < vcpus; ++i) {
+        if ((i + 1) % width != 0 && i + 1 < vcpus)
+            add_traffic(traffic, i, i + 1, 1);
+        if (i + width < vcpus)
+            add_traffic(traffic, i, i + width, 1);
+    }
+    return traffic;
+}
+
+class AgainstScotch : public testing::TestWithParam<LargeCase> {};
+
+TEST_P(AgainstScotch, CostsNoMore) {
+    if (!has_scotch())
+        GTEST_SKIP() << "built without Scotch";
+    const auto& [source, vcpus, kind] = GetParam();
+    SplitMix64 numbers{vcpus};
+    Traffic traffic;
+    if (kind == "random")
+        traffic = random_traffic(numbers, vcpus, 10);
+    else if (kind == "dense")
+        traffic = random_traffic(numbers, vcpus, 100);
+    else if (kind == "clustered")
+        traffic = clustered(numbers, vcpus, 12);
+    else if (kind == "grid")
+        traffic = grid(vcpus, 32);
+    else
+        traffic = *traffic_of(*parse_traffic_source(kind), vcpus);
+    const auto host = discover(source);
+    ASSERT_TRUE(host);
+    const auto problem = make_problem(shuffled(traffic, numbers), *host, *usable_part(*host));
+    const auto start = std::chrono::steady_clock::now();
+    const auto ours = map(problem);
+    const auto middle = std::chrono::steady_clock::now();
+    const auto theirs = map_with_scotch(problem);
+    const auto end = std::chrono::steady_clock::now();
+    ASSERT_TRUE(theirs) << theirs.error().message();
+    ASSERT_TRUE(is_fair(problem, ours.pus));
+    ASSERT_TRUE(is_fair(problem, theirs->pus));
+    EXPECT_LE(ours.cost, theirs->cost);
+    using Seconds = std::chrono::duration<double>;
+    std::fputs(
+        fmt::format("{:<34} {:>5} {:<16} ours {:>14} in {:.2f} s, Scotch's {:>14} in {:.2f} s: {:.3f}\n",
+                    source, vcpus, kind, ours.cost, Seconds{middle - start}.count(), theirs->cost,
+                    Seconds{end - middle}.count(),
+                    static_cast<double>(ours.cost) / static_cast<double>(theirs->cost))
+            .c_str(),
+        stdout);
+}
+
+std::vector<LargeCase> large_cases() {
+    std::vector<LargeCase> cases;
+    struct Size {
+        std::string host;
+        std::uint32_t vcpus;
+    };
+    const Size sizes[] = {{"numa:4 l3:2 core:4 pu:2", 64},
+                          {"numa:8 l3:2 core:8 pu:1", 128},
+                          {"pack:8 [numa] l3:2 core:8 pu:2", 256},
+                          {"pack:16 [numa] l3:2 core:16 pu:2", 1024}};
+    for (const auto& [host, vcpus] : sizes)
+        for (const auto* kind :
+             {"ring", "pairs", "groups:8", "client-server:4", "random", "dense", "clustered", "grid"})
+            cases.push_back({host, vcpus, kind});
+    for (const auto* kind : {"ring", "groups:10", "random", "clustered"})
+        cases.push_back({"pack:8 [numa] l3:2 core:8 pu:2", 200, kind}); // fewer than PUs
+    return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, AgainstScotch, testing::ValuesIn(large_cases()), [](const auto& one) {
+    auto name = fmt::format("{}_{}", one.param.traffic, one.param.vcpus);
+    std::replace_if(
+        name.begin(), name.end(), [](char c) { return c == '-' || c == ':'; }, '_');
+    return name;
+});
+
+} // namespace
+} // namespace nestbed::topology::mapping

@@ -1,0 +1,152 @@
+#include "topology/mapping/scotch.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio> // scotch.h wants FILE
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <scotch.h>
+
+namespace nestbed::topology::mapping {
+
+namespace {
+
+struct GraphExit {
+    void operator()(SCOTCH_Graph* graph) const noexcept { SCOTCH_graphExit(graph); }
+};
+struct ArchExit {
+    void operator()(SCOTCH_Arch* arch) const noexcept { SCOTCH_archExit(arch); }
+};
+struct StratExit {
+    void operator()(SCOTCH_Strat* strat) const noexcept { SCOTCH_stratExit(strat); }
+};
+
+// A tree whose levels branch evenly, with what it costs to go through each level.
+struct Tree {
+    std::vector<SCOTCH_Num> arity, cost;
+    std::vector<std::uint32_t> leaves; // PUs in the tree's order
+};
+
+std::optional<Tree> even_tree(const Costs& costs) {
+    for (std::uint32_t a = 0; a < costs.nodes(); ++a)
+        for (std::uint32_t b = 0; b < costs.nodes(); ++b)
+            if (a != b && costs.between_nodes(a, b) != costs.between_nodes(0, 1))
+                return std::nullopt;
+    const std::array counts{1U, costs.nodes(), costs.packages(), costs.llcs(), costs.cores(), costs.pus()};
+    const std::array prices{costs.nodes() > 1 ? costs.between_nodes(0, 1) : other_package, other_package,
+                            same_package, same_llc, same_core};
+    Tree tree;
+    for (std::size_t level = 0; level < prices.size(); ++level) {
+        if (counts[level + 1] % counts[level] != 0)
+            return std::nullopt;
+        if (counts[level + 1] == counts[level])
+            continue;
+        tree.arity.push_back(static_cast<SCOTCH_Num>(counts[level + 1] / counts[level]));
+        tree.cost.push_back(static_cast<SCOTCH_Num>(prices.at(level)));
+    }
+    for (std::uint32_t pu = 0; pu < costs.pus(); ++pu)
+        tree.leaves.push_back(pu);
+    std::stable_sort(tree.leaves.begin(), tree.leaves.end(), [&](std::uint32_t a, std::uint32_t b) {
+        const auto key = [&](std::uint32_t pu) {
+            const auto& site = costs.site(pu);
+            return std::array{site.node, site.package, site.llc, site.core};
+        };
+        return key(a) < key(b);
+    });
+    // Even in sum is not even in each.
+    std::vector<std::uint32_t> in_core(costs.cores()), in_llc(costs.llcs()), in_package(costs.packages()),
+        in_node(costs.nodes());
+    for (const auto pu : tree.leaves) {
+        ++in_core[costs.site(pu).core];
+        ++in_llc[costs.site(pu).llc];
+        ++in_package[costs.site(pu).package];
+        ++in_node[costs.site(pu).node];
+    }
+    for (const auto* units : {&in_core, &in_llc, &in_package, &in_node})
+        if (std::adjacent_find(units->begin(), units->end(), std::not_equal_to<>{}) != units->end())
+            return std::nullopt;
+    return tree;
+}
+
+// No PU takes more than its share.
+void spread_out(const Problem& problem, std::vector<std::uint32_t>& pus) {
+    const auto& costs = problem.costs;
+    std::vector<std::uint32_t> load(costs.pus());
+    auto extra = problem.extra();
+    const auto take = [&](std::uint32_t pu) {
+        if (load[pu] > problem.base_load() || (load[pu] == problem.base_load() && extra == 0))
+            return false;
+        extra -= load[pu] == problem.base_load() ? 1U : 0U;
+        ++load[pu];
+        return true;
+    };
+    std::vector<std::uint32_t> homeless;
+    for (std::uint32_t vcpu = 0; vcpu < problem.vcpus; ++vcpu)
+        if (!take(pus[vcpu]))
+            homeless.push_back(vcpu);
+    for (const auto vcpu : homeless) {
+        std::vector<std::pair<std::uint32_t, std::uint32_t>> nearest;
+        for (std::uint32_t pu = 0; pu < costs.pus(); ++pu)
+            nearest.emplace_back(pu == pus[vcpu] ? 0 : costs.between(pus[vcpu], pu), pu);
+        std::sort(nearest.begin(), nearest.end());
+        for (const auto& [distance, pu] : nearest)
+            if (take(pu)) {
+                pus[vcpu] = pu;
+                break;
+            }
+    }
+}
+
+} // namespace
+
+bool has_scotch() {
+    return true;
+}
+
+Result<Mapping> map_with_scotch(const Problem& problem) {
+    const auto refuse = [](std::string why) {
+        return fail(ErrorKind::host_lacks, "map with Scotch", std::move(why));
+    };
+    const auto tree = even_tree(problem.costs);
+    if (!tree)
+        return refuse("the host is no tree with even levels");
+    std::vector<SCOTCH_Num> first{0}, to, weights;
+    for (const auto& edges : problem.edges) {
+        for (const auto& edge : edges) {
+            to.push_back(static_cast<SCOTCH_Num>(edge.to));
+            // Its sums are of 32 bits.
+            weights.push_back(std::max<SCOTCH_Num>(1, static_cast<SCOTCH_Num>(edge.weight >> 10)));
+        }
+        first.push_back(static_cast<SCOTCH_Num>(to.size()));
+    }
+    SCOTCH_Graph graph;
+    SCOTCH_Arch arch;
+    SCOTCH_Strat strat;
+    if (SCOTCH_graphInit(&graph) != 0 || SCOTCH_archInit(&arch) != 0 || SCOTCH_stratInit(&strat) != 0)
+        return refuse("it does not start");
+    const std::unique_ptr<SCOTCH_Graph, GraphExit> own_graph{&graph};
+    const std::unique_ptr<SCOTCH_Arch, ArchExit> own_arch{&arch};
+    const std::unique_ptr<SCOTCH_Strat, StratExit> own_strat{&strat};
+    SCOTCH_randomReset();
+    std::vector<SCOTCH_Num> domain(problem.vcpus);
+    const auto arcs = static_cast<SCOTCH_Num>(to.size());
+    const auto leaves = static_cast<SCOTCH_Num>(problem.costs.pus());
+    if (SCOTCH_graphBuild(&graph, 0, static_cast<SCOTCH_Num>(problem.vcpus), first.data(), nullptr, nullptr,
+                          nullptr, arcs, to.data(), weights.data()) != 0 ||
+        SCOTCH_archTleaf(&arch, static_cast<SCOTCH_Num>(tree->arity.size()), tree->arity.data(),
+                         tree->cost.data()) != 0 ||
+        SCOTCH_stratGraphMapBuild(&strat, SCOTCH_STRATQUALITY, leaves, 0.01) != 0 ||
+        SCOTCH_graphMap(&graph, &arch, &strat, domain.data()) != 0)
+        return refuse("it found no mapping");
+    Mapping mapping;
+    for (const auto leaf : domain)
+        mapping.pus.push_back(tree->leaves[static_cast<std::size_t>(leaf)]);
+    spread_out(problem, mapping.pus);
+    mapping.cost = cost_of(problem, mapping.pus);
+    return mapping;
+}
+
+} // namespace nestbed::topology::mapping
