@@ -17,7 +17,7 @@ struct ScoredPlan {
     topology::Score score;
 };
 
-// Under "plan_score" of docs/plan.schema.json.
+// docs/planning.md names the members.
 [[nodiscard]] nlohmann::ordered_json to_json(const topology::Score& score);
 [[nodiscard]] nlohmann::ordered_json to_json(const topology::Alternative& alternative);
 

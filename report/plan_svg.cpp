@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -21,7 +22,7 @@ namespace {
 
 // In user units, which are pixels.
 constexpr double margin = 24;
-constexpr double title_height = 74;
+constexpr double title_height = 80;
 constexpr double legend_column = 236;
 constexpr double legend_row = 22;
 
@@ -182,6 +183,23 @@ private:
         return title;
     }
 
+    // Wider than high, as screens are, and no ragged last row where there is a way around it.
+    static double best_columns(double count, double width, double height) {
+        constexpr double wanted = 1.6, ragged = 0.5;
+        double best = 1, least = std::numeric_limits<double>::max();
+        for (double columns = 1; columns <= count; ++columns) {
+            const auto rows = std::ceil(count / columns);
+            const auto aspect = columns * width / (rows * height);
+            const auto penalty =
+                std::abs(std::log(aspect / wanted)) + (rows * columns > count ? ragged : 0.0);
+            if (penalty < least) {
+                least = penalty;
+                best = columns;
+            }
+        }
+        return best;
+    }
+
     void arrange(Box& box) const {
         if (box.kind == Kind::pu) {
             box.width = box.height = _style.cell;
@@ -195,15 +213,8 @@ private:
             widest = std::max(widest, each.width);
             highest = std::max(highest, each.height);
         }
-        // Wider than high, as screens are; siblings stand one above the other.
-        const auto wanted = box.kind == Kind::machine ? 1.7 : 1.5;
-        const auto columns =
-            box.kind == Kind::core
-                ? 1.0
-                : std::clamp(std::round(std::sqrt(count * wanted * highest / widest)), 1.0, count);
-        const auto rows_used = std::ceil(count / columns);
-        // No ragged last row where fewer columns do.
-        const auto even_columns = std::ceil(count / rows_used);
+        const auto even_columns = box.kind == Kind::core ? 1.0 : best_columns(count, widest, highest);
+        const auto rows_used = std::ceil(count / even_columns);
         const auto pad = box.kind == Kind::machine ? 0 : box.kind == Kind::core ? 1.5 : _style.pad;
         const auto gap = box.kind == Kind::core      ? 1.0
                          : box.kind == Kind::llc     ? std::max(2.0, _style.gap / 2)
@@ -286,15 +297,19 @@ private:
         const auto head = fmt::format("{} vCPUs by policy {}", _plan.vcpus.size(), to_string(_plan.policy));
         text(margin, margin + 20, 20, cut(head, width - 2 * margin, 20),
              "fill=\"#111\" font-weight=\"bold\"");
-        const auto below = fmt::format(
-            "{}: {} nodes, {} cores, {} PUs. Shown to the guest as {}, {} in {} virtual node{}.",
-            _host.source, _host.nodes.size(), _host.cores, _host.pus.size(), format_shape(_plan.shape),
-            format_size(_plan.memory_bytes()), _plan.nodes.size(), _plan.nodes.size() == 1 ? "" : "s");
-        text(margin, margin + 44, 13, cut(below, width - 2 * margin, 13), "fill=\"#555\"");
-        const auto shared =
-            _most > 1 ? fmt::format("Up to {} vCPUs share a PU (xN; darker is more).", _most) : std::string{};
-        text(margin, margin + 62, 13, _residents.empty() ? "No vCPU is pinned to one PU." : shared,
-             "fill=\"#555\"");
+        const auto add = [&](double y, const std::string& words) {
+            text(margin, margin + y, 13, cut(words, width - 2 * margin, 13), "fill=\"#555\"");
+        };
+        add(44, fmt::format("Host {}: {} nodes, {} cores, {} PUs", _host.source, _host.nodes.size(),
+                            _host.cores, _host.pus.size()));
+        auto guest = fmt::format("Shown to the guest as {}, {} in {} virtual node{}",
+                                 format_shape(_plan.shape), format_size(_plan.memory_bytes()),
+                                 _plan.nodes.size(), _plan.nodes.size() == 1 ? "" : "s");
+        if (_residents.empty())
+            guest += "; no vCPU is pinned to one PU";
+        else if (_most > 1)
+            guest += fmt::format("; up to {} vCPUs share a PU (xN)", _most);
+        add(62, guest);
     }
 
     void draw_legend(double y, std::size_t columns) {

@@ -138,7 +138,9 @@ Result<std::vector<Alternative>> alternatives(const Plan& plan, const Host& host
         std::optional<std::int64_t> least;
         const auto consider = [&](std::int64_t change, std::uint32_t pu,
                                   std::optional<std::uint32_t> partner) {
-            if (least && change >= *least)
+            const bool is_same_place =
+                change == 0 && problem.costs.site(pu) == problem.costs.site((*pus)[vcpu]);
+            if (is_same_place || (least && change >= *least))
                 return;
             least = change;
             best.pu = host.pus[usable->pus[pu]].os_index;

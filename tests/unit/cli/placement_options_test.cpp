@@ -63,7 +63,8 @@ TEST(PlacementOptions, RefuseWhatMeansNothing) {
     for (const auto& [option, value] :
          {Case{"--vcpus", "0"}, Case{"--vcpus", "-1"}, Case{"--vcpus", "1e3"}, Case{"--vcpus", "Max"},
           Case{"--vcpus", "1048577"}, Case{"--memory", "1.5G"}, Case{"--memory", "lots"},
-          Case{"--policy", "best"}, Case{"--hugepages", "4M"}, Case{"--topology", "2x"},
+          Case{"--policy", "best"}, Case{"--policy", "random:x"}, Case{"--policy", "traffic:star"},
+          Case{"--plan", "/nonexistent/plan.toml"}, Case{"--hugepages", "4M"}, Case{"--topology", "2x"},
           Case{"--topology", "0x1x1"}}) {
         const auto request = read({option + "=" + value});
         ASSERT_FALSE(request) << option << ' ' << value;

@@ -197,7 +197,10 @@ TEST(PlanFile, IsCheckedAgainstTheHost) {
 TEST(PlanFile, ContradictionsAreRefused) {
     const auto file = parse_plan_file(good);
     const auto host = discover("numa:2(memory=8GB) core:4 pu:1");
-    PlanRequest request{.vcpus = 4, .memory_bytes = GiB, .policy = policy_of(*file)};
+    PlanRequest request;
+    request.vcpus = 4;
+    request.memory_bytes = GiB;
+    request.policy = policy_of(*file);
     EXPECT_TRUE(plan(request, *host));
     request.vcpus = 5;
     EXPECT_THAT(plan(request, *host).error().found, HasSubstr("places 4 vCPUs, asked were 5"));
