@@ -251,7 +251,8 @@ Result<PlanFile> parse_plan_file(std::string_view text) {
 Result<PlanFile> read_plan_file(const std::string& path) {
     const auto text = read_text_file(path, max_file_bytes);
     if (!text)
-        return fail(ErrorKind::bad_input, fmt::format("plan file {}", path), text.error().found);
+        return fail(ErrorKind::bad_input, fmt::format("plan file {}", path), text.error().found,
+                    "`nestbed plan --write FILE` writes one");
     auto file = parse_plan_file(*text);
     if (!file) {
         auto error = file.error();
