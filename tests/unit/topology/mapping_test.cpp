@@ -116,6 +116,15 @@ TEST(Map, IsTheOptimumWhereAllCanBeTried) {
         ASSERT_EQ(mapped.cost, cost_of(problem, mapped.pus));
         ASSERT_EQ(mapped.cost, optimum);
         ASSERT_TRUE(mapped.is_optimal);
+        // From a beginning that leaves all to the search.
+        Mapping poor;
+        for (std::uint32_t i = 0; i < vcpus; ++i)
+            poor.pus.push_back(i % problem.costs.pus());
+        poor.cost = cost_of(problem, poor.pus);
+        const auto searched = map_exactly(problem, poor);
+        ASSERT_TRUE(searched);
+        ASSERT_EQ(searched->cost, optimum);
+        ASSERT_EQ(cost_of(problem, searched->pus), optimum);
         // What serves the large cases, held to 2 % here.
         const auto quick = map_hierarchically(problem);
         ASSERT_TRUE(is_fair(problem, quick.pus));

@@ -63,6 +63,7 @@ TEST(Score, OfPlacementsThatAreKnown) {
     EXPECT_EQ(paired.pairs->shared_llc, 1);
     EXPECT_EQ(paired.pairs->mean_numa_distance, 10);
     EXPECT_EQ(paired.stranded_cores, 4U);
+    EXPECT_EQ(score_of("compact", 6, host, "pairs").stranded_cores, 3U) << "one for each that shares";
     const auto parted = score_of("interleave", 8, host, "pairs");
     EXPECT_EQ(parted.pairs->mean_cost, 20);
     EXPECT_EQ(parted.pairs->worst_numa_distance, 20U);
