@@ -144,8 +144,14 @@ bool belongs_to_kernel(std::string_view path) {
     path.remove_prefix(std::min(path.find('/') + 1, path.size()));
     if (path == "modules.builtin")
         return true;
-    constexpr std::array<std::string_view, 5> folders{
-        "kernel/arch/x86/", "kernel/virt/", "kernel/drivers/crypto/", "kernel/drivers/char/", "kernel/lib/"};
+    // The last two are for guests of the emulated machine, which may run the same kernel.
+    constexpr std::array<std::string_view, 7> folders{"kernel/arch/x86/",
+                                                      "kernel/virt/",
+                                                      "kernel/drivers/crypto/",
+                                                      "kernel/drivers/char/",
+                                                      "kernel/lib/",
+                                                      "kernel/drivers/virtio/",
+                                                      "kernel/drivers/block/virtio_blk"};
     return std::ranges::any_of(folders, [&](auto folder) { return path.starts_with(folder); });
 }
 

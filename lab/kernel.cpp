@@ -190,16 +190,17 @@ Result<Kernel> find_kernel(const Cache& cache, Silicon silicon,
     for (const auto& image : images_in("/boot"))
         if (auto kernel = read_kernel({.image = image, .modules = "/"}, silicon))
             return kernel;
-    const auto folder = cache.get_folder("kernel", system_name(), [&](const fs::path& target) -> Status {
-        progress("fetching the distribution's kernel, once");
-        if (auto fetched = fetch_kernel(target, supervisor); !fetched)
-            return fetched;
-        if (images_in(target / "boot").empty())
-            return fail(ErrorKind::host_lacks, "fetch the distribution's kernel",
-                        "there is no boot/vmlinuz-* in its packages",
-                        "give --kernel BZIMAGE and --modules DIR");
-        return {};
-    });
+    const auto folder =
+        cache.get_folder("kernel", system_name() + " with virtio", [&](const fs::path& target) -> Status {
+            progress("fetching the distribution's kernel, once");
+            if (auto fetched = fetch_kernel(target, supervisor); !fetched)
+                return fetched;
+            if (images_in(target / "boot").empty())
+                return fail(ErrorKind::host_lacks, "fetch the distribution's kernel",
+                            "there is no boot/vmlinuz-* in its packages",
+                            "give --kernel BZIMAGE and --modules DIR");
+            return {};
+        });
     if (!folder)
         return tl::unexpected{folder.error()};
     return read_kernel({.image = images_in(*folder / "boot").at(0), .modules = *folder}, silicon);

@@ -12,6 +12,8 @@ namespace {
 constexpr std::array<std::string_view, 6> output_options{"-o",      "--output", "--tap",
                                                          "--junit", "--html",   "--trace"};
 
+constexpr std::string_view separators = "=:,"; // before a file's name within an argument
+
 Path absolute(std::string_view text, const Path& working_directory) {
     auto path = (working_directory / text).lexically_normal();
     return path.has_filename() ? path : path.parent_path(); // "results/" is "results"
@@ -51,11 +53,14 @@ std::vector<Path> input_files(const std::vector<std::string>& arguments, const P
         }
         if (attached_result(argument))
             continue;
-        const auto equals = argument.find('=');
-        if (argument.starts_with("-") && equals != std::string_view::npos)
-            consider(argument.substr(equals + 1));
-        else
-            consider(argument);
+        consider(argument);
+        // "--initrd=FILE", "traffic:FILE", "file=FILE,ro"
+        for (auto at = argument.find_first_of(separators); at != std::string_view::npos;
+             at = argument.find_first_of(separators, at + 1)) {
+            const auto rest = argument.substr(at + 1);
+            consider(rest);
+            consider(rest.substr(0, rest.find(',')));
+        }
     }
     return files;
 }

@@ -10,8 +10,9 @@ namespace nestbed::lab {
 
 using Path = std::filesystem::path;
 
-// The files that the arguments name, absolute and normal: an argument, or what follows the "=" in
-// "--option=FILE", for which `is_file` holds; values of options that name results are not among them.
+// The files that the arguments name, absolute and normal: an argument, or a part of one as in
+// "--option=FILE", "traffic:FILE" and "file=FILE,ro", for which `is_file` holds; values of options that name
+// results are not among them.
 [[nodiscard]] std::vector<Path> input_files(const std::vector<std::string>& arguments,
                                             const Path& working_directory,
                                             const std::function<bool(const Path&)>& is_file);

@@ -1,8 +1,9 @@
 // The first process of a Linux guest under test: says what the kernel made of the machine, a line a fact, and
 // turns the machine off. Statically linked, so that it is the whole initramfs.
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -17,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace {
@@ -70,8 +72,8 @@ void say_cpus() {
     for (const auto index : numbered(cpus / "cpu0/cache", "index")) {
         const auto cache = cpus / "cpu0/cache" / ("index" + std::to_string(index));
         say("cache." + std::to_string(index), read(cache / "level") + " " + read(cache / "type") + " " +
-                                                   read(cache / "size") + " shared by " +
-                                                   read(cache / "shared_cpu_list"));
+                                                  read(cache / "size") + " shared by " +
+                                                  read(cache / "shared_cpu_list"));
     }
 }
 
@@ -115,6 +117,20 @@ void say_complaints() {
     say("complaints", std::to_string(complaints));
 }
 
+// In the order of their names.
+void load_modules() {
+    std::error_code error;
+    std::set<fs::path> modules;
+    for (const auto& entry : fs::directory_iterator{"/modules", error})
+        modules.insert(entry.path());
+    for (const auto& module : modules) {
+        const int fd = ::open(module.c_str(), O_RDONLY | O_CLOEXEC);
+        const bool loaded = ::syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST;
+        say("module." + module.filename().string(), loaded ? "loaded" : std::strerror(errno));
+        ::close(fd);
+    }
+}
+
 // The first sector of the first disk, and that the last can be written and read back.
 void say_disk() {
     const int disk = ::open("/dev/vda", O_RDWR | O_SYNC);
@@ -148,6 +164,7 @@ int main() {
         ::dup2(console, fd);
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
     std::puts("the guest's init runs");
+    load_modules();
     say_cpus();
     say_nodes();
     say_disk();

@@ -29,11 +29,13 @@ TEST(BelongsToKernel, Table) {
     for (const auto* const wanted :
          {"boot/vmlinuz-6.1.0-56-amd64", "lib/modules/6.1/kernel/arch/x86/kvm/kvm-amd.ko",
           "lib/modules/6.1/modules.builtin", "usr/lib/modules/6.1/kernel/virt/lib/irqbypass.ko.xz",
-          "lib/modules/6.1/kernel/drivers/crypto/ccp/ccp.ko.zst"})
+          "lib/modules/6.1/kernel/drivers/crypto/ccp/ccp.ko.zst",
+          "lib/modules/6.1/kernel/drivers/virtio/virtio_mmio.ko",
+          "lib/modules/6.1/kernel/drivers/block/virtio_blk.ko.xz"})
         EXPECT_TRUE(belongs_to_kernel(wanted)) << wanted;
-    for (const auto* const other :
-         {"boot/System.map-6.1", "lib/modules/6.1/kernel/drivers/gpu/drm/drm.ko", "lib/modules",
-          "lib/modules/6.1", "usr/share/doc/linux-image/copyright", ""})
+    for (const auto* const other : {"boot/System.map-6.1", "lib/modules/6.1/kernel/drivers/gpu/drm/drm.ko",
+                                    "lib/modules", "lib/modules/6.1/kernel/drivers/block/loop.ko",
+                                    "lib/modules/6.1", "usr/share/doc/linux-image/copyright", ""})
         EXPECT_FALSE(belongs_to_kernel(other)) << other;
 }
 

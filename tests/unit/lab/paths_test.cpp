@@ -35,6 +35,11 @@ INSTANTIATE_TEST_SUITE_P(
                     PathsCase{"AFileTwice", {"host.xml", "./host.xml"}, {"/w/host.xml"}, {}},
                     PathsCase{"AFileElsewhere", {"../h/host.xml"}, {"/h/host.xml"}, {}},
                     PathsCase{"AttachedFile", {"--host=/h/host.xml"}, {"/h/host.xml"}, {}},
+                    PathsCase{
+                        "WithinAnArgument",
+                        {"--disk", "file=host.xml,ro", "--policy=traffic:/h/host.xml", "ro,out/old.json"},
+                        {"/w/host.xml", "/h/host.xml", "/w/out/old.json"},
+                        {}},
                     PathsCase{"EqualsInTheName", {"a=b"}, {"/w/a=b"}, {}},
                     PathsCase{"NoSuchFile", {"--host=nowhere", "nowhere"}, {}, {}},
                     PathsCase{"Folder", {"-o", "out"}, {}, {"/w/out"}},
