@@ -22,6 +22,7 @@ using supervise::Clock;
 constexpr auto creation_base = 30s;
 constexpr auto creation_per_vcpu = 100ms;
 constexpr int teardown_seconds = 30;
+constexpr auto boost_period = 10ms;
 
 } // namespace
 
@@ -90,6 +91,10 @@ Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
     _context.msrs = core::cpu::boot_msrs(_cpuid);
     _context.bsp = bsp;
     _context.apic = _spec.apic;
+    if (_spec.boost && _spec.plan.max_vcpus_per_pu > 1 && ProgressBoost::is_allowed()) {
+        _context.boost = &_boost;
+        _boost_ticker = _supervisor.every(boost_period, [this] { _boost.tick(); });
+    }
     _context.ports = &_ports;
     _context.mmio = &_mmio;
     _context.events = &_events;
@@ -163,6 +168,7 @@ void Chassis::die(Error error) {
 }
 
 Status Chassis::stop() {
+    _boost_ticker.reset();
     // Those still in set-up finish it, find `started` changed, and leave.
     _context.stop = true;
     _context.stop.notify_all();

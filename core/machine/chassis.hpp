@@ -20,6 +20,7 @@
 #include "core/kvm/vm.hpp"
 #include "core/machine/guest_memory.hpp"
 #include "core/machine/inspection.hpp"
+#include "core/machine/progress_boost.hpp"
 #include "core/machine/vcpu_thread.hpp"
 #include "core/supervise/event_queue.hpp"
 #include "core/supervise/supervisor.hpp"
@@ -34,6 +35,8 @@ struct ChassisSpec {
     core::cpu::HiddenNested hidden = {}; // of it, then
     Presence memory = Presence::prefaulted;
     ApicStart apic = ApicStart::x2apic;
+    // Where several vCPUs share a processor, prefer the one that makes progress; see ProgressBoost.
+    bool boost = false;
 };
 
 struct PhaseTime {
@@ -139,6 +142,7 @@ private:
     device::PortBus _ports;
     device::MmioBus _mmio;
     supervise::EventQueue<VcpuEvent> _events;
+    ProgressBoost _boost;
     VcpuContext _context;
     VcpuThreads _threads;
     std::function<void()> _look = [] {};
@@ -150,6 +154,7 @@ private:
     std::vector<PhaseTime> _phases;
     std::unique_ptr<supervise::Readable> _readable;
     boost::fibers::fiber _pump;
+    std::unique_ptr<supervise::Supervisor::Ticker> _boost_ticker;
 };
 
 } // namespace nestbed::machine

@@ -266,6 +266,8 @@ Status VcpuThread::handle_exit(const kvm::Vcpu& vcpu) {
             data[0] = std::byte{_context.state ? std::uint8_t{1} : std::uint8_t{0}};
             return {};
         }
+        if (_context.boost != nullptr) [[unlikely]]
+            _context.boost->left_guest(_tid.load(std::memory_order_relaxed));
         _context.ports->dispatch({_index,
                                   io.port,
                                   io.direction == KVM_EXIT_IO_OUT,
@@ -276,6 +278,8 @@ Status VcpuThread::handle_exit(const kvm::Vcpu& vcpu) {
     if (shared.exit_reason == KVM_EXIT_MMIO) {
         remember(KVM_EXIT_MMIO, static_cast<std::uint32_t>(shared.mmio.phys_addr));
         const auto bytes = std::min<std::size_t>(shared.mmio.len, sizeof shared.mmio.data);
+        if (_context.boost != nullptr)
+            _context.boost->left_guest(_tid.load(std::memory_order_relaxed));
         std::ignore = _context.mmio->dispatch({_index,
                                                shared.mmio.phys_addr,
                                                shared.mmio.is_write != 0,

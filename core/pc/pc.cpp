@@ -47,12 +47,14 @@ std::string to_string(const PcEnding& ending) {
 }
 
 Result<PcPtr> Pc::create(const kvm::Kvm& kvm, PcSpec spec, supervise::Supervisor& supervisor) {
+    const auto apic = apic_start(spec.plan);
     auto chassis = machine::Chassis::create(kvm,
                                             {.plan = std::move(spec.plan),
                                              .nested = spec.nested,
                                              .hidden = std::move(spec.hidden),
                                              .memory = spec.memory,
-                                             .apic = apic_start(spec.plan)},
+                                             .apic = apic,
+                                             .boost = true},
                                             supervisor);
     if (!chassis)
         return tl::unexpected{chassis.error()};

@@ -1,0 +1,39 @@
+// Lets the vCPU that makes progress run where many share a processor.
+//
+// A guest's spinning vCPUs look busy to the host, which gives each its fair share; the one that holds what
+// they spin for gets no more than that: with 144 vCPUs on a processor, a 144th. What a device hears, it hears
+// from a vCPU that does work, and most often from the one that holds the lock around that device. So the last
+// vCPU that left the guest for a device is preferred, until another does or it has not done so for a while.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <sys/types.h>
+
+namespace nestbed::machine {
+
+// Shared by the vCPU threads of one machine.
+class ProgressBoost {
+public:
+    // Whether this process may schedule its threads as it likes (CAP_SYS_NICE).
+    [[nodiscard]] static bool is_allowed();
+
+    // The calling thread, whose id is `tid`, is in user space to serve its vCPU.
+    void left_guest(pid_t tid) {
+        _served.store(true, std::memory_order_relaxed);
+        if (_preferred.load(std::memory_order_relaxed) != tid) [[unlikely]]
+            prefer(tid);
+    }
+
+    // Called every few milliseconds: a vCPU that only computes, or spins, is no longer preferred.
+    void tick();
+
+private:
+    void prefer(pid_t tid);
+
+    std::atomic<pid_t> _preferred{0};
+    std::atomic<bool> _served{false}; // since the last tick
+};
+
+} // namespace nestbed::machine
