@@ -105,6 +105,7 @@ private:
             {.plan = _setup->plan,
              .nested = _setup->shown.nested,
              .hidden = _setup->shown.hidden,
+             .shown = _request.cpu,
              .memory = _request.prefault ? machine::Presence::prefaulted : machine::Presence::on_touch,
              .image = bytes_of(_image),
              .initrd = bytes_of(_initrd),

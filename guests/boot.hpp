@@ -20,6 +20,7 @@ namespace nestbed::guests {
 
 struct BootRequest {
     stress::MachineRequest machine; // one vCPU unless told otherwise
+    core::cpu::ShownCpu cpu;        // where it is not all that KVM supports
     std::string image;              // path
     std::string initrd;             // path; empty: none
     std::string command_line;

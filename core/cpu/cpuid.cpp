@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "core/cpu/bits.hpp"
 #include "core/cpu/cache.hpp"
@@ -123,7 +124,8 @@ void write_amd_ids(kvm_cpuid_entry2& entry, const topology::Shape& shape, std::u
 
 } // namespace
 
-Table guest_template(const Table& supported, const GuestCpuidOptions& options) {
+Table guest_template(const Table& offered, const GuestCpuidOptions& options) {
+    const auto supported = with_vendor(offered, options.shown.vendor);
     const auto vendor = vendor_of(supported);
     Table table;
     table.reserve(supported.size() + 32);
@@ -138,7 +140,7 @@ Table guest_template(const Table& supported, const GuestCpuidOptions& options) {
     std::ranges::stable_sort(table, {}, [](const kvm_cpuid_entry2& entry) {
         return std::tuple{entry.function, entry.index};
     });
-    return table;
+    return without_bits(std::move(table), options.shown.hidden);
 }
 
 Table for_vcpu(const Table& guest_template, const topology::Shape& shape, std::uint32_t vcpu) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "core/cpu/shown_cpu.hpp"
 #include "core/cpu/table.hpp"
 #include "topology/virtual_topology.hpp"
 
@@ -21,6 +22,8 @@ struct GuestCpuidOptions {
     bool nested = true;
     // Bits of leaf 0x8000000A EDX that are not shown although the host has them.
     std::uint32_t hidden_svm = 0;
+    // What else is not shown, or shown differently.
+    ShownCpu shown = {};
     // KVM_FEATURE_MSI_EXT_DEST_ID: MSIs carry destination bits 14:8 in address bits 11:5. The VMM's to
     // promise.
     bool ext_dest_id = false;
@@ -28,7 +31,7 @@ struct GuestCpuidOptions {
 
 // Everything that all vCPUs share, sorted by leaf and subleaf. Maximum leaves are raised to cover what is
 // written; the leaves in between that the host lacks stay absent, which a guest reads as zeros.
-[[nodiscard]] Table guest_template(const Table& supported, const GuestCpuidOptions& options);
+[[nodiscard]] Table guest_template(const Table& offered, const GuestCpuidOptions& options);
 
 // A copy with the fields that hold an id filled in: leaf 1 EBX 31:24, EDX of each subleaf of 0xB, 0x1F and
 // 0x80000026 (terminating ones included), 0x8000001E. `vcpu` is below vcpu_count(shape).

@@ -10,8 +10,6 @@
 
 namespace nestbed::core::cpu {
 
-enum class Register { eax, ebx, ecx, edx };
-
 struct CpuidDifference {
     std::uint32_t leaf = 0;
     std::uint32_t subleaf = 0;

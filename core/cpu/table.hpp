@@ -11,6 +11,8 @@ namespace nestbed::core::cpu {
 
 using Table = std::vector<kvm_cpuid_entry2>;
 
+enum class Register { eax, ebx, ecx, edx };
+
 // Null where there is none. An entry without KVM_CPUID_FLAG_SIGNIFCANT_INDEX answers for every subleaf.
 [[nodiscard]] const kvm_cpuid_entry2* find(const Table& table, std::uint32_t leaf, std::uint32_t subleaf = 0);
 

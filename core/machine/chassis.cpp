@@ -51,6 +51,7 @@ Status Chassis::set_up_vm(const kvm::Kvm& kvm) {
                                         .tsc_deadline = kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
                                         .nested = _spec.nested,
                                         .hidden_svm = _spec.hidden.svm,
+                                        .shown = _spec.shown,
                                         .ext_dest_id = true});
     if (_spec.nested)
         _context.capabilities = capabilities_without(kvm, _spec.hidden.vmx);

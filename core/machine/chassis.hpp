@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "core/boot/entry_state.hpp"
 #include "core/cpu/hidden.hpp"
+#include "core/cpu/shown_cpu.hpp"
 #include "core/cpu/table.hpp"
 #include "core/device/mmio_bus.hpp"
 #include "core/device/port_bus.hpp"
@@ -33,6 +34,7 @@ struct ChassisSpec {
     topology::Plan plan;
     bool nested = true;                  // show VMX or SVM where KVM offers it
     core::cpu::HiddenNested hidden = {}; // of it, then
+    core::cpu::ShownCpu shown = {};      // where it is not all that KVM supports
     Presence memory = Presence::prefaulted;
     ApicStart apic = ApicStart::x2apic;
     // Where several vCPUs share a processor, prefer the one that makes progress; see ProgressBoost.

@@ -52,6 +52,7 @@ Result<PcPtr> Pc::create(const kvm::Kvm& kvm, PcSpec spec, supervise::Supervisor
                                             {.plan = std::move(spec.plan),
                                              .nested = spec.nested,
                                              .hidden = std::move(spec.hidden),
+                                             .shown = std::move(spec.shown),
                                              .memory = spec.memory,
                                              .apic = apic,
                                              .boost = true},

@@ -15,6 +15,7 @@
 #include "core/boot/e820.hpp"
 #include "core/boot/foreign_image.hpp"
 #include "core/cpu/hidden.hpp"
+#include "core/cpu/shown_cpu.hpp"
 #include "core/device/ending.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/machine/chassis.hpp"
@@ -28,6 +29,7 @@ struct PcSpec {
     topology::Plan plan;
     bool nested = true;                  // show VMX or SVM where KVM offers it
     core::cpu::HiddenNested hidden = {}; // of it, then
+    core::cpu::ShownCpu shown = {};      // where it is not all that KVM supports
     machine::Presence memory = machine::Presence::on_touch;
     // Views of what outlives create().
     std::span<const std::byte> image;
