@@ -29,6 +29,7 @@ Ioapic::Ioapic(Init init)
     for (unsigned i = 0; i < pins; ++i) {
         _lines[i].ioapic = this;
         _lines[i].number = i;
+        _kept[i] = message_of(_entries[i]);
     }
 }
 
@@ -84,7 +85,8 @@ void Ioapic::deliver_level(unsigned number) {
     if (!_asserted[number] || entry.masked() || entry.remote_irr())
         return;
     entry.bits |= RedirectionEntry::remote_irr_bit;
-    _messages.send(message_of(entry));
+    _last_sent[number] = message_of(entry);
+    _messages.send(_last_sent[number]);
 }
 
 void Ioapic::end_interrupts(std::uint8_t vector) {
@@ -119,6 +121,8 @@ void Ioapic::write_register(std::uint32_t value) {
 
 void Ioapic::replace_entry(unsigned number, const RedirectionEntry& entry) {
     const bool changed = message_of(entry) != message_of(_entries[number]);
+    if (changed)
+        _kept[number] = _entries[number].remote_irr() ? _last_sent[number] : message_of(entry);
     _entries[number] = entry;
     // KVM takes a moment for a new table, and masking, which is frequent, needs none.
     if (changed && _routes_changed)
@@ -129,8 +133,10 @@ void Ioapic::replace_entry(unsigned number, const RedirectionEntry& entry) {
 
 Ioapic::Routes Ioapic::messages_of_all() const {
     Routes routes;
-    for (unsigned i = 0; i < pins; ++i)
+    for (unsigned i = 0; i < pins; ++i) {
         routes[i] = message_of(_entries[i]);
+        routes[pins + i] = _kept[i];
+    }
     return routes;
 }
 

@@ -20,8 +20,10 @@ public:
     static constexpr std::uint64_t usual_base = 0xfec0'0000;
 
     // One message a pin, of masked pins too: while a pin is masked, the EOI of its last interrupt may be
-    // still to come.
-    using Routes = std::array<Message, pins>;
+    // still to come. Behind them one a pin once more: what was in service when the pin's message changed
+    // last, or the same message where nothing was. A guest may move an interrupt to another CPU from its own
+    // handler; its EOI then comes from a CPU that is in no route any more.
+    using Routes = std::array<Message, 2 * pins>;
 
     struct Init {
         std::uint64_t base = usual_base;
@@ -74,6 +76,8 @@ private:
     std::uint8_t _select = 0;
     std::array<RedirectionEntry, pins> _entries;
     std::array<bool, pins> _asserted{};
+    std::array<Message, pins> _last_sent; // of a level-triggered pin
+    std::array<Message, pins> _kept;      // the second half of the routes
 };
 
 } // namespace nestbed::device

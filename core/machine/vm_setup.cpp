@@ -19,7 +19,9 @@ namespace {
 constexpr std::uint64_t tss_address = 0xfffb'd000;
 constexpr std::uint64_t identity_map_address = 0xfffb'c000;
 
-constexpr std::uint64_t ioapic_pins = 24;
+// Twice those of the I/O APIC: KVM tells of an EOI where one of these routes has the vector and the CPU, and
+// an interrupt that is in service keeps its old one while the pin has a new one.
+constexpr std::uint64_t ioapic_pins = 48;
 
 struct NeededCap {
     int number;

@@ -151,7 +151,7 @@ void Devices::send(const device::Message& message) {
 }
 
 void Devices::route(const device::Ioapic::Routes& routes) {
-    std::array<kvm::Msi, device::Ioapic::pins> pins;
+    std::array<kvm::Msi, std::tuple_size_v<device::Ioapic::Routes>> pins;
     for (std::size_t pin = 0; pin < pins.size(); ++pin) {
         const auto whole = device::with_32bit_destination(routes[pin]);
         pins[pin] = {.address_lo = whole.address_lo, .address_hi = whole.address_hi, .data = whole.data};

@@ -103,6 +103,26 @@ TEST_F(IoapicTest, TheWindow) {
     EXPECT_EQ(low_of(0), 0x1'0055U);
 }
 
+// What is in service keeps its route, whatever the pin's new one is.
+TEST_F(IoapicTest, ARouteOutlivesAMoveWhileItsInterruptIsInService) {
+    const auto old_route = Message{0xfee0'0000, 0, 0xc084};
+    const auto on_cpu = [](std::uint32_t cpu) { return Message{0xfee0'0000 | cpu << 12, 0, 0xc084}; };
+    program(14, level | 0x84);
+    EXPECT_EQ(ioapic.routes()[Ioapic::pins + 14], old_route) << "nothing is in service";
+    ioapic.pin(14).set(true);
+    write(0x11 + 2 * 14, 0x0100'0000);
+    EXPECT_EQ(announced.back()[14], on_cpu(1));
+    EXPECT_EQ(announced.back()[Ioapic::pins + 14], old_route);
+    write(0x11 + 2 * 14, 0x0200'0000);
+    EXPECT_EQ(announced.back()[14], on_cpu(2));
+    EXPECT_EQ(announced.back()[Ioapic::pins + 14], old_route) << "the first is still in service";
+    ioapic.pin(14).set(false);
+    ioapic.end_of_interrupt(0x84);
+    write(0x11 + 2 * 14, 0x0300'0000);
+    EXPECT_EQ(announced.back()[Ioapic::pins + 14], on_cpu(3));
+    EXPECT_EQ(announced.back(), ioapic.routes());
+}
+
 TEST_F(IoapicTest, AnEdgeIsSentOncePerRise) {
     program(14, 0x76, 0x0300'0000);
     ioapic.pin(14).set(true);
