@@ -1,0 +1,157 @@
+// Multiboot images as test suites have them, by `nestbed boot` and by QEMU's command line.
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/kvm/kvm.hpp"
+#include "stress/bench/child_process.hpp"
+
+namespace nestbed {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using testing::Not;
+
+const std::string guest = NESTBED_MULTIBOOT_GUEST; // see multiboot_guest/guest.S
+
+class Multiboot : public testing::Test {
+protected:
+    void SetUp() override {
+        auto pattern = (std::filesystem::temp_directory_path() / "nestbed-multiboot-XXXXXX").string();
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        _folder = pattern;
+    }
+    void TearDown() override { std::filesystem::remove_all(_folder); }
+
+    static bench::ChildRun run(const std::vector<std::string>& arguments) {
+        const auto child = bench::run_child(arguments, 60s);
+        EXPECT_TRUE(child) << child.error().message();
+        return child ? *child : bench::ChildRun{};
+    }
+    // What `text` makes the guest do.
+    [[nodiscard]] bench::ChildRun boot(const std::string& text, std::vector<std::string> more = {}) const {
+        more.insert(more.begin(), {NESTBED_PROGRAM, "boot", guest, "--where", "host", "--append", text, "-o",
+                                   _folder.string()});
+        return run(more);
+    }
+    static bench::ChildRun as_qemu(const std::string& text, std::vector<std::string> more = {}) {
+        more.insert(more.begin(), {NESTBED_AS_QEMU, "-nodefaults", "-device", "pc-testdev", "-device",
+                                   "isa-debug-exit,iobase=0xf4,iosize=0x4", "-display", "none", "-serial",
+                                   "stdio", "-machine", "accel=kvm", "-kernel", guest, "-append", text});
+        return run(more);
+    }
+    [[nodiscard]] std::filesystem::path folder() const { return _folder; }
+
+private:
+    std::filesystem::path _folder;
+};
+
+#define NESTBED_NEEDS_KVM()                                                                                  \
+    if (const auto kvm = kvm::Kvm::open(); !kvm)                                                             \
+    GTEST_SKIP() << kvm.error().message()
+
+TEST_F(Multiboot, StatusesOfBoot) {
+    NESTBED_NEEDS_KVM();
+    for (const int status : {0, 1, 9}) {
+        const auto child = boot(std::to_string(status), {"--vcpus", "3"});
+        EXPECT_EQ(child.exit_code, status);
+        EXPECT_THAT(child.last_output, HasSubstr("cpus 3\nonline 3\n"));
+    }
+}
+
+// (status << 1) | 1, as QEMU has it, and nothing on stderr, which test suites take for a failure.
+TEST_F(Multiboot, StatusesAsQemu) {
+    NESTBED_NEEDS_KVM();
+    for (const int status : {0, 1, 9}) {
+        const auto child = as_qemu(std::to_string(status), {"-smp", "3"});
+        EXPECT_EQ(child.exit_code, status << 1 | 1);
+        EXPECT_EQ(child.last_output, "cpus 3\nonline 3\n");
+    }
+}
+
+TEST_F(Multiboot, OneCpu) {
+    NESTBED_NEEDS_KVM();
+    EXPECT_EQ(as_qemu("0").last_output, "cpus 1\nonline 1\n");
+}
+
+TEST_F(Multiboot, AModule) {
+    NESTBED_NEEDS_KVM();
+    std::ofstream{folder() / "module"} << "7\n";
+    EXPECT_EQ(as_qemu("m", {"-initrd", folder() / "module"}).exit_code, 15);
+    EXPECT_EQ(boot("m", {"--initrd", folder() / "module"}).exit_code, 7);
+    EXPECT_EQ(boot("m").exit_code, 99) << "there is none";
+}
+
+TEST_F(Multiboot, OtherEndings) {
+    NESTBED_NEEDS_KVM();
+    EXPECT_EQ(as_qemu("p").exit_code, 0) << "powered off";
+    EXPECT_EQ(as_qemu("t", {"-no-reboot"}).exit_code, 0) << "triple fault";
+    const auto reset = as_qemu("t");
+    EXPECT_EQ(reset.exit_code, 1);
+    EXPECT_THAT(reset.last_output, HasSubstr("-no-reboot"));
+    EXPECT_EQ(boot("p").exit_code, 0);
+    EXPECT_EQ(boot("t").exit_code, 1);
+}
+
+TEST_F(Multiboot, ATimeout) {
+    NESTBED_NEEDS_KVM();
+    const auto child = boot("h", {"--timeout", "0.5"});
+    EXPECT_EQ(child.exit_code, 1);
+    EXPECT_THAT(child.last_output, HasSubstr("not done within its deadline"));
+    EXPECT_LT(child.seconds_to_end, 20);
+    // Theirs is timeout(1)'s.
+    EXPECT_EQ(run({"timeout", "1", NESTBED_AS_QEMU, "-kernel", guest, "-append", "h"}).exit_code, 124);
+}
+
+TEST_F(Multiboot, WithoutASerialPortNothingIsPrinted) {
+    NESTBED_NEEDS_KVM();
+    const auto child = run({NESTBED_AS_QEMU, "-kernel", guest, "-append", "2"});
+    EXPECT_EQ(child.exit_code, 5);
+    EXPECT_EQ(child.last_output, "");
+}
+
+TEST_F(Multiboot, ArgumentsThatThereAreNoneOfAreRefused) {
+    for (const std::string argument : {"-frobnicate", "-incoming", "disk.img"}) {
+        const auto child = as_qemu("0", {argument});
+        EXPECT_EQ(child.exit_code, 1);
+        EXPECT_THAT(child.last_output, HasSubstr(argument));
+        EXPECT_THAT(child.last_output, Not(HasSubstr("cpus")));
+    }
+    const auto model = as_qemu("0", {"-cpu", "EPYC"});
+    EXPECT_EQ(model.exit_code, 1);
+    EXPECT_THAT(model.last_output, HasSubstr("EPYC"));
+}
+
+// The words by which the scripts find out what they have to do with.
+TEST_F(Multiboot, WhatScriptsAskBeforehand) {
+    const auto devices = run({NESTBED_AS_QEMU, "-device", "?"});
+    EXPECT_EQ(devices.exit_code, 0);
+    EXPECT_THAT(devices.last_output, HasSubstr("\"pc-testdev\""));
+    EXPECT_THAT(run({NESTBED_AS_QEMU, "--help"}).last_output, HasSubstr("QEMU"));
+    EXPECT_THAT(run({NESTBED_AS_QEMU, "-version"}).line,
+                testing::MatchesRegex("[^ ]+ [^ ]+ version [0-9.]+.*"));
+}
+
+TEST_F(Multiboot, AKernelThatIsNotThere) {
+    NESTBED_NEEDS_KVM();
+    const auto child = run({NESTBED_AS_QEMU, "-kernel", "_NO_FILE_4Uhere_"});
+    EXPECT_EQ(child.exit_code, 1);
+    EXPECT_THAT(child.last_output, HasSubstr("could not open kernel file '_NO_FILE_4Uhere_'"));
+}
+
+TEST_F(Multiboot, MoreCpusThanKvmAllows) {
+    NESTBED_NEEDS_KVM();
+    const auto child = as_qemu("0", {"-smp", "70000"});
+    EXPECT_EQ(child.exit_code, 1);
+    EXPECT_THAT(child.last_output, testing::ContainsRegex("SMP CPUs.* \\([0-9]+\\)\n$"));
+}
+
+} // namespace
+} // namespace nestbed
