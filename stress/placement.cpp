@@ -46,6 +46,9 @@ Result<Finding> memory_where_planned(const machine::Chassis& chassis, machine::P
             for (const int absent : {-ENOENT, -EFAULT})
                 if (const auto pages = region.pages.extract(absent); !pages.empty())
                     region.pages_asked -= pages.mapped();
+    // A node of which the guest has touched nothing says nothing.
+    if (presence == machine::Presence::on_touch)
+        std::erase_if(seen->memory, [](const auto& region) { return region.pages_asked == 0; });
     auto memory_only = chassis.plan();
     for (auto& vcpu : memory_only.vcpus)
         vcpu.pus.clear();
