@@ -10,6 +10,7 @@
 #include "cli/output.hpp"
 #include "cli/placement_options.hpp"
 #include "cli/run_in_lab.hpp"
+#include "cli/serial_lines.hpp"
 #include "cli/typing.hpp"
 #include "cli/validate_text.hpp"
 #include "core/kvm/kvm.hpp"
@@ -29,6 +30,7 @@ struct BootOptions {
     std::string protocol = "auto";
     std::string expect;
     std::vector<std::string> disks;
+    std::vector<int> serial_fds; // empty: the console is stdin and stdout, and there is no COM2
     bool no_random = false;
     double timeout_s = 600;
     std::string directory = "results";
@@ -98,14 +100,37 @@ int run_boot(const BootOptions& options) {
         request.expect = options.expect;
     if (options.timeout_s > 0)
         request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    std::optional<SerialLines> lines;
+    if (!options.serial_fds.empty()) {
+        const auto taken = SerialLines::take(options.serial_fds);
+        if (!taken)
+            return complain(taken.error());
+        lines = *taken;
+    }
     std::unique_ptr<Typing> typing;
+    std::unique_ptr<lab::Pump> heard;
     guests::BootObserver observer;
     observer.started = [&](pc::Pc& pc) {
+        if (lines) {
+            auto listening =
+                lines->listen(**supervisor, [&](std::span<const std::byte> bytes) { return pc.type(bytes); });
+            if (listening)
+                heard = std::move(*listening);
+            else
+                complain(listening.error()); // the guest cannot be asked to end, and runs all the same
+            return;
+        }
         typing = Typing::start(STDIN_FILENO, **supervisor,
                                [&](std::span<const std::byte> bytes) { return pc.type(bytes); });
     };
-    observer.ended = [&] { typing.reset(); };
-    if (!options.json)
+    observer.ended = [&] {
+        typing.reset();
+        heard.reset();
+    };
+    if (lines) {
+        observer.console = [&](std::span<const std::byte> bytes) { lines->to_first(bytes); };
+        observer.second_console = [&](std::span<const std::byte> bytes) { lines->to_second(bytes); };
+    } else if (!options.json)
         observer.console = write_console;
     auto result = guests::boot(request, **supervisor, observer);
     auto& run = result.run;
@@ -162,6 +187,11 @@ void add_boot_command(CLI::App& app, Action& action, std::vector<std::string> co
                      "A raw image or block device as virtio-blk: file=F, and after commas ro (read-only), "
                      "iops=N, bps=SIZE; may be given several times")
         ->type_name("SPEC");
+    command
+        ->add_option("--serial-fds", options->serial_fds,
+                     "Descriptors, inherited, that COM1 and COM2 are connected to")
+        ->delimiter(',')
+        ->group(""); // for programs; see lab/kvm_machine.hpp
     command->add_flag("--no-rng", options->no_random, "No virtio-rng");
     command->add_flag("--prefault", options->request.prefault,
                       "Have all guest memory present before the start, as validate does");

@@ -131,6 +131,8 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
                 options->shape.cpus = usual.cpus;
             if (shaped == 0 || (intel && command->count("--nodes") == 0))
                 options->shape.nodes = usual.nodes;
+            if (command->count("--memory") == 0)
+                options->shape.memory_bytes = usual.memory_bytes;
             if (shaped + command->count("--memory") + command->count("--timeout") == 0 &&
                 is_conformance_run(options->arguments, usual.silicon))
                 action = [options, run_line] { return run_line(as_conformance_run(*options)); };

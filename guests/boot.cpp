@@ -115,6 +115,7 @@ private:
              .command_line = _request.command_line,
              .protocol = _request.protocol,
              .devices = {.console = [&](std::span<const std::byte> bytes) { console.take(bytes); },
+                         .second_console = _observer.second_console,
                          .disks = _request.disks,
                          .random = _request.random}},
             _supervisor);

@@ -128,11 +128,22 @@ int exit_code_of(Process& emulator) {
     return emulator.poll().value_or(0);
 }
 
+// `ends` where what it runs is about to end by itself.
+void end_gently(Process& emulator, std::chrono::milliseconds grace, bool ends) {
+    for (const bool asked : {!ends, true}) {
+        if (asked)
+            emulator.interrupt();
+        const auto patience = Clock::now() + grace;
+        while (!emulator.poll() && Clock::now() < patience)
+            boost::this_fiber::sleep_for(look_again);
+    }
+}
+
 } // namespace
 
 Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserver& observer,
                               supervise::Supervisor& supervisor) {
-    const bool by_name = request.silicon == Silicon::intel;
+    const bool by_name = request.engine == Engine::emulator && request.silicon == Silicon::intel;
     auto console = by_name ? Line::make_terminal() : Line::make();
     auto frames = by_name ? Line::make_pipe() : Line::make();
     auto text = Line::make();
@@ -188,9 +199,10 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
         else if (heard.exit_code)
             ending = asked_for == Ending::deadline ? Ending::deadline : Ending::exited;
         else if (silent_for_ever())
-            ending = is_machines_end(request.silicon, exit_code_of(*emulator), heard.emulator_text)
-                         ? Ending::emulator_ended
-                         : Ending::emulator_failed;
+            ending =
+                is_machines_end(request.silicon, exit_code_of(*emulator), heard.emulator_text, request.engine)
+                    ? Ending::emulator_ended
+                    : Ending::emulator_failed;
         else if (now >= patience)
             ending = asked_for;
         else if (now >= next_sign)
@@ -209,6 +221,9 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
                 supervisor.await([&, was_up = heard.up] { return over() || heard.up != was_up; },
                                  std::min(next_sign, request.deadline), "emulate");
     }
+    // It has a result document to write, also of a guest that hangs.
+    if (request.engine == Engine::kvm)
+        end_gently(*emulator, request.grace, heard.has_result());
     return AttemptResult{.ending = *ending,
                          .exit_code = heard.exit_code.value_or(0),
                          .error = heard.failure.value_or(Error{}),

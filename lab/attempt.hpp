@@ -23,6 +23,7 @@ inline constexpr int frames_descriptor = 4;  // ttyS1
 
 struct AttemptRequest {
     Silicon silicon = Silicon::amd;
+    Engine engine = Engine::emulator;
     Command command;                   // of the emulator, which is given descriptors
     std::filesystem::path console_log; // all that the kernel writes
     supervise::Deadline deadline;      // of the whole

@@ -39,7 +39,7 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
     };
     const auto whole_log = log.empty() ? std::string{"its console could not be kept"}
                                        : "its whole console is in " + log.string();
-    const auto& emulator = emulator_of(request.shape.silicon);
+    const auto& emulator = emulator_of(request.shape.silicon, request.shape.engine);
     const auto words = printable(last_words(request.shape.silicon, result.emulator_text));
     switch (result.ending) {
     case Ending::exited:

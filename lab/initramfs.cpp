@@ -1,5 +1,6 @@
 #include "lab/initramfs.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 
@@ -76,11 +77,34 @@ Result<fs::path> modules_part(const Cache& cache, const Kernel& kernel) {
     return cache.get("modules", key, [&](const fs::path& target) { return write_initramfs(target, files); });
 }
 
-Status write_run_part(const fs::path& target, const Job& job, const std::vector<fs::path>& inputs) {
+std::vector<ArchiveFile> installed_kernel(const Kernel& kernel, Silicon silicon) {
+    const auto modules = "/lib/modules/" + kernel.release;
+    std::vector<ArchiveFile> files{{.path = "/boot/vmlinuz-" + kernel.release,
+                                    .bytes = {},
+                                    .source = kernel.image,
+                                    .executable = false}};
+    for (const auto& module : kernel.modules)
+        files.push_back({.path = modules + "/" + module.name + ".ko",
+                         .bytes = module.bytes,
+                         .source = {},
+                         .executable = false});
+    const std::string vendor_module = emulator_of(silicon).vendor_module;
+    const bool built_in =
+        std::ranges::find(kernel.modules, vendor_module, &Module::name) == kernel.modules.end();
+    files.push_back({.path = modules + "/modules.builtin",
+                     .bytes = built_in ? vendor_module + ".ko\n" : "",
+                     .source = {},
+                     .executable = false});
+    return files;
+}
+
+Status write_run_part(const fs::path& target, const Job& job, const std::vector<fs::path>& inputs,
+                      const std::vector<ArchiveFile>& more) {
     std::vector<ArchiveFile> files{
         {.path = job_path, .bytes = to_text(job), .source = {}, .executable = false}};
     for (const auto& input : inputs)
         files.push_back({.path = input.string(), .bytes = {}, .source = input, .executable = false});
+    files.insert(files.end(), more.begin(), more.end());
     return write_initramfs(target, files);
 }
 

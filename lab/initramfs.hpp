@@ -23,9 +23,13 @@ program_part(const Cache& cache, const std::filesystem::path& program, supervise
 
 [[nodiscard]] Result<std::filesystem::path> modules_part(const Cache& cache, const Kernel& kernel);
 
-// The job and the files that it is given, each at the path that it has outside.
+// The kernel and its modules where find_kernel() looks for an installed one.
+[[nodiscard]] std::vector<ArchiveFile> installed_kernel(const Kernel& kernel, Silicon silicon);
+
+// The job and the files that it is given, each at the path that it has outside; `more` as they are.
 [[nodiscard]] Status write_run_part(const std::filesystem::path& target, const Job& job,
-                                    const std::vector<std::filesystem::path>& inputs);
+                                    const std::vector<std::filesystem::path>& inputs,
+                                    const std::vector<ArchiveFile>& more = {});
 
 // One after the other, as the kernel takes them. Errors: host_lacks.
 [[nodiscard]] Status join_parts(const std::filesystem::path& target,

@@ -18,6 +18,7 @@
 #include "lab/ending.hpp"
 #include "lab/initramfs.hpp"
 #include "lab/job.hpp"
+#include "lab/kvm_machine.hpp"
 #include "lab/paths.hpp"
 #include "lab/process.hpp"
 #include "lab/qemu_version.hpp"
@@ -34,6 +35,14 @@ double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// A program that has been replaced since it was started, by the next build for one, is still there to be
+// read.
+fs::path running_program() {
+    std::error_code error;
+    const auto program = fs::read_symlink("/proc/self/exe", error);
+    return fs::exists(program, error) ? program : fs::path{fmt::format("/proc/{}/exe", ::getpid())};
+}
+
 // All that is settled before the emulator starts.
 struct Prepared {
     Command emulator;
@@ -44,6 +53,8 @@ struct Prepared {
 Result<fs::path> find_emulator(const LabRequest& request) {
     if (!request.emulator.empty())
         return request.emulator;
+    if (request.shape.engine == Engine::kvm)
+        return request.program.empty() ? running_program() : request.program;
     const auto& emulator = emulator_of(request.shape.silicon);
     if (const auto found = find_program(emulator.program))
         return *found;
@@ -90,14 +101,6 @@ struct Parts {
     fs::path program_image;
     fs::path modules_image;
 };
-
-// A program that has been replaced since it was started, by the next build for one, is still there to be
-// read.
-fs::path running_program() {
-    std::error_code error;
-    const auto program = fs::read_symlink("/proc/self/exe", error);
-    return fs::exists(program, error) ? program : fs::path{fmt::format("/proc/{}/exe", ::getpid())};
-}
 
 Result<Parts> find_parts(const LabRequest& request, const Cache& cache,
                          const std::function<void(const std::string&)>& progress,
@@ -205,6 +208,32 @@ Result<Command> prepare_bochs(const LabRequest& request, const fs::path& bochs, 
                    .descriptors = {}};
 }
 
+// So is `nestbed boot`'s.
+Result<Command> prepare_kvm_machine(const LabRequest& request, const fs::path& nestbed,
+                                    const fs::path& kernel, const std::vector<fs::path>& initramfs,
+                                    const fs::path& workplace, supervise::Supervisor& /*supervisor*/) {
+    const auto joined = workplace / "initramfs.cpio";
+    if (auto written = join_parts(joined, initramfs); !written)
+        return tl::unexpected{written.error()};
+    return Command{.arguments = kvm_machine_command(
+                       nestbed, request.shape,
+                       {.kernel = kernel,
+                        .initramfs = joined,
+                        .command_line = kernel_command_line(request),
+                        .console_fd = console_descriptor,
+                        .frames_fd = frames_descriptor},
+                       request.machine_results.empty() ? workplace : request.machine_results),
+                   .folder = {},
+                   .environment = {},
+                   .descriptors = {}};
+}
+
+auto preparer_for(const Shape& shape) {
+    if (shape.engine == Engine::kvm)
+        return prepare_kvm_machine;
+    return shape.silicon == Silicon::intel ? prepare_bochs : prepare_qemu;
+}
+
 Result<Prepared> prepare(const LabRequest& request, const fs::path& workplace, const Cache& cache,
                          const LabObserver& observer, supervise::Supervisor& supervisor) {
     const auto emulator = find_emulator(request);
@@ -231,12 +260,15 @@ Result<Prepared> prepare(const LabRequest& request, const fs::path& workplace, c
         return fs::is_regular_file(path, unknown);
     });
     const auto run_image = workplace / "run.cpio";
-    if (auto written = write_run_part(run_image, job, inputs); !written)
+    if (auto written = write_run_part(run_image, job, inputs,
+                                      takes_kernel_along(request.arguments)
+                                          ? installed_kernel(parts->kernel, request.shape.silicon)
+                                          : std::vector<ArchiveFile>{});
+        !written)
         return tl::unexpected{written.error()};
-    const auto prepare_emulator = request.shape.silicon == Silicon::intel ? prepare_bochs : prepare_qemu;
-    auto command =
-        prepare_emulator(request, *emulator, parts->bootable,
-                         {parts->program_image, parts->modules_image, run_image}, workplace, supervisor);
+    auto command = preparer_for(request.shape)(request, *emulator, parts->bootable,
+                                               {parts->program_image, parts->modules_image, run_image},
+                                               workplace, supervisor);
     if (!command)
         return tl::unexpected{command.error()};
     return Prepared{
@@ -249,10 +281,12 @@ public:
         : _request{request}, _observer{observer}, _prepared{prepared}, _workplace{std::move(workplace)} {}
 
     Result<AttemptResult> start(supervise::Deadline deadline, supervise::Supervisor& supervisor) {
-        const auto& emulator = emulator_of(_request.shape.silicon);
+        const auto& emulator = emulator_of(_request.shape.silicon, _request.shape.engine);
         const auto started = Clock::now();
-        _observer.progress("booting the emulated machine");
+        _observer.progress(_request.shape.engine == Engine::kvm ? "booting Linux"
+                                                                : "booting the emulated machine");
         auto ended = attempt({.silicon = _request.shape.silicon,
+                              .engine = _request.shape.engine,
                               .command = _prepared.emulator,
                               .console_log = console_log(),
                               .deadline = deadline,

@@ -22,12 +22,13 @@ inline constexpr const char* silicon_variable = "NESTBED_LAB_SILICON";
 struct LabRequest {
     std::vector<std::string> arguments; // what follows "nestbed"
     Shape shape;
-    std::optional<KernelFiles> kernel;                            // without it: see find_kernel()
-    std::filesystem::path program;                                // a nestbed; empty: the running program
-    std::filesystem::path working_directory;                      // absolute; empty: the current one
-    std::filesystem::path cache;                                  // empty: the user's
-    std::filesystem::path emulator;                               // empty: from PATH
-    std::string append;                                           // to the kernel's command line
+    std::optional<KernelFiles> kernel;       // without it: see find_kernel()
+    std::filesystem::path program;           // a nestbed; empty: the running program
+    std::filesystem::path working_directory; // absolute; empty: the current one
+    std::filesystem::path cache;             // empty: the user's
+    std::filesystem::path emulator;          // empty: from PATH
+    std::filesystem::path machine_results;   // where `nestbed boot` leaves its document; empty: nowhere
+    std::string append;                      // to the kernel's command line
     std::chrono::milliseconds timeout = std::chrono::minutes{30}; // of the command and the boot together
     // To the first word from inside, and between two heartbeats; without them what suits the emulator.
     std::optional<std::chrono::milliseconds> boot_patience = {};

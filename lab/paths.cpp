@@ -65,6 +65,10 @@ std::vector<Path> input_files(const std::vector<std::string>& arguments, const P
     return files;
 }
 
+bool takes_kernel_along(const std::vector<std::string>& arguments) {
+    return !arguments.empty() && arguments.front() == "tower";
+}
+
 std::vector<Path> output_roots(const std::vector<std::string>& arguments, const Path& working_directory) {
     std::vector<Path> roots{absolute("results", working_directory)};
     const auto add = [&](std::string_view text) {

@@ -17,6 +17,10 @@ using Path = std::filesystem::path;
                                             const Path& working_directory,
                                             const std::function<bool(const Path&)>& is_file);
 
+// Whether the command boots a machine of its own with Linux in it, for which the kernel that it runs on goes
+// in as well.
+[[nodiscard]] bool takes_kernel_along(const std::vector<std::string>& arguments);
+
 // Files and folders that the command may leave results in, absolute and normal: the values of the options
 // that name such (-o, --output, --tap, --junit, --html, --trace), and "results" in the working directory.
 [[nodiscard]] std::vector<Path> output_roots(const std::vector<std::string>& arguments,

@@ -147,6 +147,11 @@ void Process::kill() {
         ::syscall(SYS_pidfd_send_signal, _fd.get(), SIGKILL, nullptr, 0);
 }
 
+void Process::interrupt() {
+    if (!_exit_code)
+        ::syscall(SYS_pidfd_send_signal, _fd.get(), SIGINT, nullptr, 0);
+}
+
 std::optional<int> Process::poll() {
     if (_exit_code)
         return _exit_code;

@@ -39,6 +39,7 @@ public:
     // Readable once the process has ended.
     [[nodiscard]] int fd() const noexcept { return _fd.get(); }
     void kill();
+    void interrupt(); // SIGINT
     // The exit code, 128 + signal where one ended it, once it has ended; does not wait.
     [[nodiscard]] std::optional<int> poll();
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/printable.hpp"
+#include "lab/paths.hpp"
 
 namespace nestbed::lab {
 
@@ -15,6 +16,7 @@ namespace {
 constexpr std::uint64_t least_memory = 512 * MiB;
 constexpr std::uint64_t least_node_memory = 64 * MiB;
 constexpr std::uint64_t most_memory = 1024 * GiB;
+constexpr std::uint64_t tower_memory = 4 * GiB;
 constexpr std::uint32_t near = 10; // ACPI SLIT: what is local
 constexpr std::uint32_t far = 32;
 
@@ -49,6 +51,8 @@ Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon) 
     Shape shape{.silicon = silicon};
     if (silicon == Silicon::intel || (!arguments.empty() && arguments.front() == "conform"))
         shape.cpus = shape.nodes = 1;
+    if (takes_kernel_along(arguments))
+        shape.memory_bytes = silicon == Silicon::intel ? max_intel_memory : tower_memory;
     return shape;
 }
 
@@ -56,6 +60,13 @@ Status check_shape(const Shape& shape) {
     const auto refuse = [](std::string asked, std::string found, std::string remedy) {
         return fail(ErrorKind::bad_input, std::move(asked), std::move(found), std::move(remedy));
     };
+    // What else is wrong with the others `nestbed boot` says.
+    if (shape.engine == Engine::kvm)
+        return shape.cpus >= 1 && shape.nodes == 1 && shape.cpu_flags.empty()
+                   ? Status{}
+                   : refuse(fmt::format("have KVM run {} CPUs on {} nodes", shape.cpus, shape.nodes),
+                            "a machine that KVM runs has one node, and no flags of an emulated CPU",
+                            "use one node");
     const bool intel = shape.silicon == Silicon::intel;
     if (intel && (shape.cpus != 1 || shape.nodes != 1))
         return refuse(fmt::format("emulate {} Intel CPUs on {} nodes", shape.cpus, shape.nodes),

@@ -10,6 +10,10 @@ namespace nestbed::lab {
 
 enum class Silicon { amd, intel };
 
+// What runs the machine: the emulator for its silicon, or this host's KVM with `nestbed boot`, for a machine
+// that is a level of a tower.
+enum class Engine { emulator, kvm };
+
 // The program that emulates it, and what is to be known of what it emulates.
 struct Emulator {
     const char* name;    // for people
@@ -22,14 +26,15 @@ struct Emulator {
     std::chrono::milliseconds silence; // longest between two heartbeats, one an emulated second
 };
 
-[[nodiscard]] const Emulator& emulator_of(Silicon silicon);
+[[nodiscard]] const Emulator& emulator_of(Silicon silicon, Engine engine = Engine::emulator);
 
 // Of "amd", "intel".
 [[nodiscard]] std::optional<Silicon> parse_silicon(std::string_view name);
 
 // Whether an emulator that has ended did so because the emulated machine was reset or turned off, and not
 // through a failure of its own. `text` is what it wrote to stdout and stderr, or the end of it.
-[[nodiscard]] bool is_machines_end(Silicon silicon, int exit_code, std::string_view text);
+[[nodiscard]] bool is_machines_end(Silicon silicon, int exit_code, std::string_view text,
+                                   Engine engine = Engine::emulator);
 
 // What it said of its end, without the banners and prompts before it.
 [[nodiscard]] std::string last_words(Silicon silicon, std::string_view text);
