@@ -1,5 +1,5 @@
-// Stands in for QEMU and for Bochs: takes their command lines, and speaks on the two lines as an emulated
-// machine would in the situation that the kernel's command line names.
+// Stands in for QEMU, for Bochs and for `nestbed boot`: takes their command lines, and speaks on the two
+// lines as an emulated machine would in the situation that the kernel's command line names.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
         return 0;
     }
     for (int i = 1; i + 1 < argc; ++i)
-        if (std::string_view{argv[i]} == "-append")
+        if (std::string_view{argv[i]} == "-append" || std::string_view{argv[i]} == "--append")
             words = argv[i + 1];
         else if (std::string_view{argv[i]} == "-cpu")
             cpu = argv[i + 1];

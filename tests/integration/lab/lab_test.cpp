@@ -211,6 +211,38 @@ TEST_F(Lab, ASignalEndsWhatDoesNotHeedIt) {
     EXPECT_EQ(ran.error().kind, ErrorKind::cancelled);
 }
 
+// The same with nestbed in the emulator's place.
+class KvmLab : public Lab {
+protected:
+    void SetUp() override {
+        Lab::SetUp();
+        request.shape = {.cpus = 1, .nodes = 1, .engine = Engine::kvm};
+        request.grace = 1s; // the stand-in does not end by itself
+    }
+};
+
+TEST_F(KvmLab, BringsBackOutputFilesAndExitCode) {
+    const auto ran = play("works");
+    ASSERT_TRUE(ran) << ran.error().message();
+    EXPECT_EQ(ran->exit_code, 7);
+    EXPECT_EQ(out, "to stdout\n");
+    EXPECT_EQ(read(result()), "whole");
+}
+
+TEST_F(KvmLab, TellsTheGuestsEndFromItsOwn) {
+    EXPECT_THAT(play("panics").error().message(), HasSubstr("kernel panicked"));
+    EXPECT_THAT(play("resets").error().message(), HasSubstr("reset or turned off"));
+}
+
+TEST_F(KvmLab, AHangIsFoundAndEnded) {
+    request.silence = 1s;
+    request.attempts = 1;
+    const auto ran = play("dies");
+    ASSERT_FALSE(ran);
+    EXPECT_EQ(ran.error().kind, ErrorKind::check_failed);
+    EXPECT_THAT(ran.error().message(), HasSubstr("nestbed boot ran on"));
+}
+
 // The same through Bochs' lines, a terminal and a pipe.
 class IntelLab : public Lab {
 protected:

@@ -65,5 +65,11 @@ TEST(RootOf, IsByWholeNames) {
         EXPECT_EQ(root_of(outside, roots), nullptr) << outside;
 }
 
+TEST(TakesKernelAlong, OnlyWhatBootsLinuxByItself) {
+    EXPECT_TRUE(takes_kernel_along({"tower"}));
+    EXPECT_FALSE(takes_kernel_along({"boot", "tower"}));
+    EXPECT_FALSE(takes_kernel_along({}));
+}
+
 } // namespace
 } // namespace nestbed::lab

@@ -65,6 +65,12 @@ TEST(DefaultShape, IntelSiliconHasOneCpu) {
     EXPECT_TRUE(check_shape(shape));
 }
 
+TEST(DefaultShape, ATowerHasMemoryForItsLevels) {
+    EXPECT_EQ(default_shape({"tower", "--levels", "2"}).memory_bytes, 4 * GiB);
+    EXPECT_EQ(default_shape({"check"}).memory_bytes, 2 * GiB);
+    EXPECT_TRUE(check_shape(default_shape({"tower"}, Silicon::intel)));
+}
+
 TEST(CheckShape, Table) {
     struct Case {
         Shape shape;
@@ -75,6 +81,10 @@ TEST(CheckShape, Table) {
              Case{{.cpus = 255, .nodes = 8, .memory_bytes = 512 * MiB}, true},
              Case{{.cpus = 1, .nodes = 1, .memory_bytes = 512 * MiB}, true},
              Case{{.cpus = 256, .nodes = 2, .memory_bytes = GiB}, false},
+             Case{{.silicon = Silicon::intel, .cpus = 256, .nodes = 1, .engine = Engine::kvm}, true},
+             Case{{.cpus = 2, .nodes = 2, .engine = Engine::kvm}, false},
+             Case{{.cpus = 0, .nodes = 1, .engine = Engine::kvm}, false},
+             Case{{.cpus = 1, .nodes = 1, .cpu_flags = "+vgif", .engine = Engine::kvm}, false},
              Case{{.cpus = 1, .nodes = 2, .memory_bytes = GiB}, false},
              Case{{.cpus = 0, .nodes = 0, .memory_bytes = GiB}, false},
              Case{{.cpus = 9, .nodes = 9, .memory_bytes = GiB}, false},

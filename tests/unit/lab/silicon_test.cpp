@@ -24,6 +24,18 @@ TEST(Silicon, AMachinesEndIsNotTheEmulators) {
     EXPECT_FALSE(is_machines_end(Silicon::intel, 1, "bochsrc:1: unknown parameter"));
 }
 
+TEST(Silicon, OnKvmItIsNestbedThatEnds) {
+    for (const auto silicon : {Silicon::amd, Silicon::intel}) {
+        EXPECT_TRUE(is_machines_end(silicon, 0, "", Engine::kvm));
+        EXPECT_TRUE(is_machines_end(silicon, 1, "", Engine::kvm)) << "the guest panicked";
+        EXPECT_FALSE(is_machines_end(silicon, 3, "shutdown requested", Engine::kvm));
+        EXPECT_FALSE(is_machines_end(silicon, 137, "", Engine::kvm));
+        EXPECT_STREQ(emulator_of(silicon, Engine::kvm).vendor_module, emulator_of(silicon).vendor_module);
+        EXPECT_STREQ(emulator_of(silicon, Engine::kvm).kernel_words, emulator_of(silicon).kernel_words);
+        EXPECT_STREQ(emulator_of(silicon, Engine::kvm).program, "nestbed");
+    }
+}
+
 TEST(Silicon, LastWordsAreThoseOfTheEnd) {
     EXPECT_EQ(last_words(Silicon::intel, turned_off), "[UNMAP ] Shutdown port: shutdown requested");
     EXPECT_EQ(last_words(Silicon::intel, "killed\n"), "killed");

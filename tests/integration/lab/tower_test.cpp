@@ -1,0 +1,72 @@
+// `nestbed tower` where there is SVM: in the lab, whose host is emulated, so that it takes minutes.
+#include <chrono>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "core/supervise/supervisor.hpp"
+#include "lab/cache.hpp"
+#include "lab/kernel.hpp"
+#include "lab/process.hpp"
+#include "tests/unit/lab/scratch.hpp"
+
+namespace nestbed::lab {
+namespace {
+
+using namespace std::chrono_literals;
+
+class TowerInLab : public test::InScratch {
+protected:
+    void SetUp() override {
+        InScratch::SetUp();
+        auto created = supervise::Supervisor::create();
+        ASSERT_TRUE(created) << created.error().message();
+        _supervisor = std::move(*created);
+        const auto& emulator = emulator_of(Silicon::amd);
+        if (!find_program(emulator.program))
+            GTEST_SKIP() << "needs " << emulator.program << ": apt-get install " << emulator.packages;
+        const auto cache = Cache::open_default();
+        if (!cache)
+            GTEST_SKIP() << cache.error().message();
+        if (const auto kernel = find_kernel(
+                *cache, Silicon::amd, [](const std::string&) {}, *_supervisor);
+            !kernel)
+            GTEST_SKIP() << kernel.error().message();
+    }
+    void TearDown() override {
+        _supervisor.reset();
+        InScratch::TearDown();
+    }
+    supervise::Supervisor& supervisor() { return *_supervisor; }
+
+private:
+    std::unique_ptr<supervise::Supervisor> _supervisor;
+};
+
+TEST_F(TowerInLab, EveryLevelReportsUpward) {
+    const auto ran = run_to_end({.arguments = {NESTBED_PROGRAM, "lab", "--", "tower", "-o", "out"},
+                                 .folder = folder().string(),
+                                 .environment = {},
+                                 .descriptors = {}},
+                                supervisor(), supervise::Clock::now() + 1500s);
+    ASSERT_TRUE(ran) << ran.error().message();
+    EXPECT_EQ(ran->exit_code, 0) << ran->out << ran->err;
+    const auto tower = nlohmann::json::parse(read(folder() / "out/run.json"), nullptr, false);
+    ASSERT_TRUE(tower.is_object()) << ran->err;
+    EXPECT_EQ(tower["kind"], "tower");
+    EXPECT_EQ(tower["outcome"], "passed");
+    std::vector<std::string> passed;
+    for (const auto& check : tower["checks"])
+        if (check["verdict"] == "pass")
+            passed.push_back(check["name"]);
+    EXPECT_THAT(passed, testing::IsSupersetOf({"level0.nested", "level1.linux", "level1.boot.ending",
+                                               "level1.command", "level2.boot.online"}));
+    const auto payload = nlohmann::json::parse(read(folder() / "out/inside/run.json"), nullptr, false);
+    ASSERT_TRUE(payload.is_object());
+    EXPECT_EQ(payload["host"]["module_parameters"]["kvm_amd.nested"], "1");
+}
+
+} // namespace
+} // namespace nestbed::lab
