@@ -46,10 +46,14 @@ Result<Finding> memory_where_planned(const machine::Chassis& chassis, machine::P
             for (const int absent : {-ENOENT, -EFAULT})
                 if (const auto pages = region.pages.extract(absent); !pages.empty())
                     region.pages_asked -= pages.mapped();
-    // A node of which the guest has touched nothing says nothing.
-    if (presence == machine::Presence::on_touch)
-        std::erase_if(seen->memory, [](const auto& region) { return region.pages_asked == 0; });
     auto memory_only = chassis.plan();
+    // A node of which the guest has touched nothing yet says nothing.
+    if (presence == machine::Presence::on_touch)
+        for (const auto& region : seen->memory)
+            if (region.pages_asked == 0)
+                for (auto& node : memory_only.nodes)
+                    if (node.virtual_node == region.virtual_node)
+                        node.host_node.reset();
     for (auto& vcpu : memory_only.vcpus)
         vcpu.pus.clear();
     std::uint64_t asked = 0;
