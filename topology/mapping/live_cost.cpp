@@ -18,13 +18,12 @@ LiveCost::LiveCost(const Problem& problem, std::vector<std::uint32_t> pus)
         for (const auto& edge : problem.edges[vcpu]) {
             const auto& site = costs.site(_pus[edge.to]);
             to_node[site.node] += edge.weight;
-            _to_package[std::size_t{vcpu} * costs.packages() + site.package] += edge.weight;
-            _to_llc[std::size_t{vcpu} * costs.llcs() + site.llc] += edge.weight;
+            _to_package[at(site.package, vcpu)] += edge.weight;
+            _to_llc[at(site.llc, vcpu)] += edge.weight;
         }
         for (std::uint32_t from = 0; from < costs.nodes(); ++from)
             for (std::uint32_t to = 0; to < costs.nodes(); ++to)
-                _in_node[std::size_t{vcpu} * costs.nodes() + from] +=
-                    to_node[to] * costs.between_nodes(from, to);
+                _in_node[at(from, vcpu)] += to_node[to] * costs.between_nodes(from, to);
     }
     for (std::uint32_t vcpu = 0; vcpu < problem.vcpus; ++vcpu) {
         _own[vcpu] = cost_at(vcpu, _pus[vcpu]);
@@ -36,29 +35,6 @@ LiveCost::LiveCost(const Problem& problem, std::vector<std::uint32_t> pus)
 void LiveCost::count_in(std::uint32_t vcpu, std::uint32_t pu) {
     ++_load[pu];
     _in_core[_problem->costs.site(pu).core].push_back(vcpu);
-}
-
-std::int64_t LiveCost::cost_at(std::uint32_t vcpu, std::uint32_t pu) const {
-    const auto& costs = _problem->costs;
-    const auto& site = costs.site(pu);
-    auto cost =
-        _in_node[std::size_t{vcpu} * costs.nodes() + site.node] -
-        _to_package[std::size_t{vcpu} * costs.packages() + site.package] * (other_package - same_package) -
-        _to_llc[std::size_t{vcpu} * costs.llcs() + site.llc] * (same_package - same_llc);
-    for (const auto other : _in_core[site.core]) {
-        const std::int64_t weight = _problem->weight(vcpu, other);
-        cost += _pus[other] == pu ? weight * (same_pu - same_llc) : -weight * (same_llc - same_core);
-    }
-    return cost;
-}
-
-std::int64_t LiveCost::change_of_swap(std::uint32_t a, std::uint32_t b) const {
-    const auto at_a = _pus[a];
-    const auto at_b = _pus[b];
-    // Each looks at the other as if it were still there, on the PU that it goes to itself.
-    const auto between = std::int64_t{_problem->costs.between(at_a, at_b)} - same_pu;
-    return cost_at(a, at_b) + cost_at(b, at_a) - _own[a] - _own[b] +
-           2 * std::int64_t{_problem->weight(a, b)} * between;
 }
 
 void LiveCost::move(std::uint32_t vcpu, std::uint32_t pu) {
@@ -74,17 +50,19 @@ void LiveCost::move(std::uint32_t vcpu, std::uint32_t pu) {
     const auto now = cost_at(vcpu, pu);
     _total += now - _own[vcpu];
     _own[vcpu] = now;
+    if (from.node != to.node)
+        for (std::uint32_t node = 0; node < costs.nodes(); ++node) {
+            const auto farther = std::int64_t{costs.between_nodes(node, to.node)} -
+                                 std::int64_t{costs.between_nodes(node, from.node)};
+            for (const auto& edge : _problem->edges[vcpu])
+                _in_node[at(node, edge.to)] += edge.weight * farther;
+        }
     for (const auto& edge : _problem->edges[vcpu]) {
         const std::int64_t weight = edge.weight;
-        const auto row = std::size_t{edge.to};
-        if (from.node != to.node)
-            for (std::uint32_t node = 0; node < costs.nodes(); ++node)
-                _in_node[row * costs.nodes() + node] += weight * costs.between_nodes(node, to.node) -
-                                                        weight * costs.between_nodes(node, from.node);
-        _to_package[row * costs.packages() + from.package] -= weight;
-        _to_package[row * costs.packages() + to.package] += weight;
-        _to_llc[row * costs.llcs() + from.llc] -= weight;
-        _to_llc[row * costs.llcs() + to.llc] += weight;
+        _to_package[at(from.package, edge.to)] -= weight;
+        _to_package[at(to.package, edge.to)] += weight;
+        _to_llc[at(from.llc, edge.to)] -= weight;
+        _to_llc[at(to.llc, edge.to)] += weight;
         const auto other = _pus[edge.to];
         _own[edge.to] += weight * costs.between(other, pu) - weight * costs.between(other, old);
     }
