@@ -23,6 +23,11 @@ struct ArchExit {
 struct StratExit {
     void operator()(SCOTCH_Strat* strat) const noexcept { SCOTCH_stratExit(strat); }
 };
+struct ContextExit {
+    void operator()(SCOTCH_Context* context) const noexcept { SCOTCH_contextExit(context); }
+};
+
+constexpr SCOTCH_Num seed = 1;
 
 // A tree whose levels branch evenly, with what it costs to go through each level.
 struct Tree {
@@ -122,24 +127,42 @@ Result<Mapping> map_with_scotch(const Problem& problem) {
         }
         first.push_back(static_cast<SCOTCH_Num>(to.size()));
     }
-    SCOTCH_Graph graph;
+    SCOTCH_Context context;
+    SCOTCH_Graph graph, bound;
     SCOTCH_Arch arch;
     SCOTCH_Strat strat;
-    if (SCOTCH_graphInit(&graph) != 0 || SCOTCH_archInit(&arch) != 0 || SCOTCH_stratInit(&strat) != 0)
+    if (SCOTCH_contextInit(&context) != 0)
+        return refuse("it does not start");
+    const std::unique_ptr<SCOTCH_Context, ContextExit> own_context{&context};
+    if (SCOTCH_graphInit(&graph) != 0)
         return refuse("it does not start");
     const std::unique_ptr<SCOTCH_Graph, GraphExit> own_graph{&graph};
+    if (SCOTCH_graphInit(&bound) != 0)
+        return refuse("it does not start");
+    const std::unique_ptr<SCOTCH_Graph, GraphExit> own_bound{&bound};
+    if (SCOTCH_archInit(&arch) != 0)
+        return refuse("it does not start");
     const std::unique_ptr<SCOTCH_Arch, ArchExit> own_arch{&arch};
+    if (SCOTCH_stratInit(&strat) != 0)
+        return refuse("it does not start");
     const std::unique_ptr<SCOTCH_Strat, StratExit> own_strat{&strat};
-    SCOTCH_randomReset();
+    // Its threads race for vertices, and its random numbers go on from call to call: one thread and a
+    // generator of this call's own.
+    if (SCOTCH_contextOptionSetNum(&context, SCOTCH_OPTIONNUMDETERMINISTIC, 1) != 0 ||
+        SCOTCH_contextRandomClone(&context) != 0 || SCOTCH_contextThreadSpawn(&context, 1, nullptr) != 0)
+        return refuse("it cannot be told to be deterministic");
+    SCOTCH_contextRandomSeed(&context, seed);
+    SCOTCH_contextRandomReset(&context);
     std::vector<SCOTCH_Num> domain(problem.vcpus);
     const auto arcs = static_cast<SCOTCH_Num>(to.size());
     const auto leaves = static_cast<SCOTCH_Num>(problem.costs.pus());
     if (SCOTCH_graphBuild(&graph, 0, static_cast<SCOTCH_Num>(problem.vcpus), first.data(), nullptr, nullptr,
                           nullptr, arcs, to.data(), weights.data()) != 0 ||
+        SCOTCH_contextBindGraph(&context, &graph, &bound) != 0 ||
         SCOTCH_archTleaf(&arch, static_cast<SCOTCH_Num>(tree->arity.size()), tree->arity.data(),
                          tree->cost.data()) != 0 ||
         SCOTCH_stratGraphMapBuild(&strat, SCOTCH_STRATQUALITY, leaves, 0.01) != 0 ||
-        SCOTCH_graphMap(&graph, &arch, &strat, domain.data()) != 0)
+        SCOTCH_graphMap(&bound, &arch, &strat, domain.data()) != 0)
         return refuse("it found no mapping");
     Mapping mapping;
     for (const auto leaf : domain)

@@ -102,7 +102,7 @@ TEST(Alternatives, TellWhatTheSecondBestCosts) {
 // traffic policy the cheapest of all.
 TEST(AnyHost, PlansKeepTheirPromises) {
     int planned = 0;
-    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 30; ++seed) {
         SplitMix64 numbers{seed * 1000};
         const auto host = random_host(numbers, {});
         const auto usable = usable_part(host);
@@ -153,7 +153,7 @@ TEST(AnyHost, PlansKeepTheirPromises) {
         }
         EXPECT_LE(costs["traffic:ring"], cheapest * 1.0001) << seed;
     }
-    EXPECT_GT(planned, 400);
+    EXPECT_GT(planned, 200);
 }
 
 } // namespace
