@@ -109,8 +109,11 @@ Result<Policy> parse_policy(std::string_view text) {
     }
     if (name == name_of(Policy::traffic)) {
         auto source = parse_traffic_source(parameter);
-        if (!source)
-            return tl::unexpected{source.error()};
+        if (!source) {
+            auto error = source.error();
+            error.asked = fmt::format("policy \"{}\"", text); // as it was typed
+            return tl::unexpected{std::move(error)};
+        }
         return traffic_policy(std::move(*source));
     }
     if (name == name_of(Policy::file)) {
