@@ -22,7 +22,8 @@ using Path = std::filesystem::path;
 [[nodiscard]] bool takes_kernel_along(const std::vector<std::string>& arguments);
 
 // Files and folders that the command may leave results in, absolute and normal: the values of the options
-// that name such (-o, --output, --tap, --junit, --html, --trace), and "results" in the working directory.
+// that name such (-o, --output, --tap, --junit, --html, --trace, --svg, --write), and "results" in the
+// working directory.
 [[nodiscard]] std::vector<Path> output_roots(const std::vector<std::string>& arguments,
                                              const Path& working_directory);
 

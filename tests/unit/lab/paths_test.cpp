@@ -19,7 +19,8 @@ struct PathsCase {
 class Paths : public testing::TestWithParam<PathsCase> {};
 
 TEST_P(Paths, AreWhatTheArgumentsName) {
-    const std::set<Path> files{"/w/host.xml", "/h/host.xml", "/w/a=b", "/w/out/old.json"};
+    const std::set<Path> files{"/w/host.xml", "/h/host.xml",    "/w/a=b",      "/w/out/old.json",
+                               "/w/ipis.csv", "/w/one,two.csv", "/w/plan.toml"};
     const auto& one = GetParam();
     EXPECT_EQ(input_files(one.arguments, "/w", [&](const Path& path) { return files.contains(path); }),
               one.inputs);
@@ -51,6 +52,23 @@ INSTANTIATE_TEST_SUITE_P(
                               {"--tap", "host.xml", "--html=out/old.json"},
                               {},
                               {"/w/host.xml", "/w/out/old.json"}},
+                    PathsCase{"PlanFile", {"validate", "--plan", "plan.toml"}, {"/w/plan.toml"}, {}},
+                    PathsCase{"AttachedPlanFile", {"--plan=./plan.toml"}, {"/w/plan.toml"}, {}},
+                    PathsCase{"PolicyOfAFile",
+                              {"--policy", "file:plan.toml", "--policy=traffic:ipis.csv"},
+                              {"/w/plan.toml", "/w/ipis.csv"},
+                              {}},
+                    PathsCase{"Traffic", {"--traffic", "ipis.csv"}, {"/w/ipis.csv"}, {}},
+                    PathsCase{"Policies",
+                              {"--compare", "numa,traffic:ipis.csv,llc,file:/w/plan.toml"},
+                              {"/w/ipis.csv", "/w/plan.toml"},
+                              {}},
+                    PathsCase{"CommaInTheName", {"traffic:one,two.csv"}, {"/w/one,two.csv"}, {}},
+                    PathsCase{"PatternsAreNoFiles", {"--policy", "traffic:groups:4", "traffic:"}, {}, {}},
+                    PathsCase{"WrittenPlanAndPicture",
+                              {"--write", "plan.toml", "--svg=x/p.svg"},
+                              {},
+                              {"/w/plan.toml", "/w/x/p.svg"}},
                     PathsCase{"ValueMissing", {"-o"}, {}, {}},
                     PathsCase{"EmptyValue", {"--output="}, {}, {}}),
     [](const auto& one) { return one.param.name; });
