@@ -36,37 +36,17 @@ std::optional<std::string_view> attached_result(std::string_view argument) {
     return std::nullopt;
 }
 
-// What may be a file in a value: all of it, and what policies in it name.
-std::vector<std::string_view> candidates(std::string_view value) {
-    std::vector<std::string_view> found{value};
-    const auto without_prefix = [&](std::string_view text) {
-        for (const auto prefix : file_prefixes)
-            if (text.starts_with(prefix))
-                found.push_back(text.substr(prefix.size()));
-    };
-    without_prefix(value); // whose name may have commas
-    for (;;) {
-        const auto comma = value.find(',');
-        without_prefix(value.substr(0, comma));
-        if (comma == std::string_view::npos)
-            return found;
-        value.remove_prefix(comma + 1);
-    }
-}
-
 } // namespace
 
 std::vector<Path> input_files(const std::vector<std::string>& arguments, const Path& working_directory,
                               const std::function<bool(const Path&)>& is_file) {
     std::vector<Path> files;
-    const auto consider = [&](std::string_view value) {
-        for (const auto text : candidates(value)) {
-            if (text.empty() || text.find('\0') != std::string_view::npos)
-                continue;
-            auto path = absolute(text, working_directory);
-            if (is_file(path) && std::ranges::find(files, path) == files.end())
-                files.push_back(std::move(path));
-        }
+    const auto consider = [&](std::string_view text) {
+        if (text.empty() || text.find('\0') != std::string_view::npos)
+            return;
+        auto path = absolute(text, working_directory);
+        if (is_file(path) && std::ranges::find(files, path) == files.end())
+            files.push_back(std::move(path));
     };
     for (std::size_t i = 0; i < arguments.size(); ++i) {
         const std::string_view argument = arguments[i];
