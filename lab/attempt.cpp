@@ -130,13 +130,16 @@ int exit_code_of(Process& emulator) {
 
 // `ends` where what it runs is about to end by itself.
 void end_gently(Process& emulator, std::chrono::milliseconds grace, bool ends) {
-    for (const bool asked : {!ends, true}) {
-        if (asked)
-            emulator.interrupt();
+    const auto has_ended = [&] {
         const auto patience = Clock::now() + grace;
         while (!emulator.poll() && Clock::now() < patience)
             boost::this_fiber::sleep_for(look_again);
-    }
+        return emulator.poll().has_value();
+    };
+    if (ends && has_ended())
+        return;
+    emulator.interrupt();
+    [[maybe_unused]] const bool ended = has_ended(); // or it is killed
 }
 
 } // namespace

@@ -17,7 +17,8 @@ std::string command_of(const LabRequest& request) {
     std::string text = "run `nestbed";
     for (const auto& argument : request.arguments)
         text += " " + argument;
-    return printable(text + "` in an emulated machine");
+    return printable(
+        text + (request.shape.engine == Engine::kvm ? "` in a Linux guest" : "` in an emulated machine"));
 }
 
 // "why", then the kernel's last lines below it.
@@ -34,6 +35,8 @@ std::string with_console(std::string why, const AttemptResult& result) {
 
 std::optional<Error> error_of(const AttemptResult& result, const LabRequest& request,
                               const std::filesystem::path& log) {
+    const bool on_kvm = request.shape.engine == Engine::kvm;
+    const std::string host = on_kvm ? "the guest" : "the emulated host";
     const auto make = [&](ErrorKind kind, std::string why, std::string remedy) {
         return Error{kind, command_of(request), with_console(std::move(why), result), std::move(remedy)};
     };
@@ -56,17 +59,19 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
             return make(
                 ErrorKind::check_failed,
                 fmt::format("{} crashed: {}", emulator.name, words.empty() ? "it said nothing" : words),
-                "that is the emulator's fault, not the emulated host's; " + whole_log);
-        return Error{ErrorKind::host_lacks, command_of(request),
-                     words.empty() ? fmt::format("{} ended with an error and no word", emulator.name)
-                                   : fmt::format("{} ended with: {}", emulator.name, words),
-                     fmt::format("if memory is short, use a smaller --memory; if a part of {} is missing, "
+                (on_kvm ? "" : "that is the emulator's fault, not the emulated host's; ") + whole_log);
+        return Error{
+            ErrorKind::host_lacks, command_of(request),
+            words.empty() ? fmt::format("{} ended with an error and no word", emulator.name)
+                          : fmt::format("{} ended with: {}", emulator.name, words),
+            on_kvm ? std::string{} // its own is among the words
+                   : fmt::format("if memory is short, use a smaller --memory; if a part of {} is missing, "
                                  "apt-get install {}",
                                  emulator.name, emulator.packages)};
     case Ending::emulator_ended:
         return make(ErrorKind::check_failed,
-                    result.panicked ? "the emulated host's kernel panicked"
-                                    : "the emulated machine was reset or turned off before the command's end",
+                    result.panicked ? host + "'s kernel panicked"
+                                    : host + "'s machine was reset or turned off before the command's end",
                     whole_log);
     case Ending::not_up:
         return make(ErrorKind::deadline,
@@ -74,17 +79,18 @@ std::optional<Error> error_of(const AttemptResult& result, const LabRequest& req
                                 seconds(request.boot_patience.value_or(emulator.boot_patience))),
                     "use a kernel with CONFIG_SERIAL_8250=y and CONFIG_BLK_DEV_INITRD=y; " + whole_log);
     case Ending::host_died:
-        return make(
-            ErrorKind::check_failed,
-            fmt::format("the emulated host died: no sign of life for {:g} s while {} ran on",
-                        seconds(request.silence.value_or(emulator.silence)), emulator.name),
-            fmt::format("that is the emulated kernel's or {}'s hang, not the command's; ", emulator.name) +
-                whole_log);
+        return make(ErrorKind::check_failed,
+                    fmt::format("{} died: no sign of life for {:g} s while {} ran on", host,
+                                seconds(request.silence.value_or(emulator.silence)), emulator.name),
+                    on_kvm ? "the guest's kernel hangs, or this host's KVM does not run it on; " + whole_log
+                           : fmt::format("that is the emulated kernel's or {}'s hang, not the command's; ",
+                                         emulator.name) +
+                                 whole_log);
     case Ending::deadline:
-        return make(ErrorKind::deadline,
-                    fmt::format("not done within {:g} s, though the emulated host was alive",
-                                seconds(request.timeout)),
-                    "use a longer --timeout");
+        return make(
+            ErrorKind::deadline,
+            fmt::format("not done within {:g} s, though {} was alive", seconds(request.timeout), host),
+            "use a longer --timeout");
     case Ending::cancelled:
         return Error{ErrorKind::cancelled,
                      command_of(request),

@@ -61,8 +61,9 @@ TEST_F(TowerInLab, EveryLevelReportsUpward) {
     for (const auto& check : tower["checks"])
         if (check["verdict"] == "pass")
             passed.push_back(check["name"]);
-    EXPECT_THAT(passed, testing::IsSupersetOf({"level0.nested", "level1.linux", "level1.boot.ending",
-                                               "level1.command", "level2.boot.online"}));
+    EXPECT_THAT(passed,
+                testing::IsSupersetOf({"level0.nested", "level1.linux", "level1.boot.ending",
+                                       "level1.command", "level2.bringup.online", "level2.nested.l2_exits"}));
     const auto payload = nlohmann::json::parse(read(folder() / "out/inside/run.json"), nullptr, false);
     ASSERT_TRUE(payload.is_object());
     EXPECT_EQ(payload["host"]["module_parameters"]["kvm_amd.nested"], "1");
