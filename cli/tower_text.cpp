@@ -38,8 +38,11 @@ std::string tower_text(const report::RunResult& run, unsigned levels, const std:
                                              : summary_of(run, fmt::format("level{}.linux", level.level)));
         for (const auto& check : run.checks)
             if (check.name.starts_with(fmt::format("level{}.", level.level)) && check.known.empty() &&
-                report::is_bad(check.verdict))
-                text += verdict_line(check, colour);
+                report::is_bad(check.verdict)) {
+                auto failed = check;
+                failed.verdict = report::Verdict::fail; // a hang too
+                text += verdict_line(failed, colour);
+            }
     }
     return text + conclusion(run, document);
 }

@@ -43,7 +43,8 @@ std::string verdict_line(const report::CheckResult& check, bool colour) {
     if (check.verdict == report::Verdict::fail) {
         for (const auto& detail : check.details)
             line += fmt::format("        {}\n", detail);
-        line += fmt::format("        repeat: {}\n", check.repeat);
+        if (!check.repeat.empty())
+            line += fmt::format("        repeat: {}\n", check.repeat);
     }
     return line;
 }

@@ -86,6 +86,8 @@ public:
     void hear_frames(std::string_view bytes) {
         for (const auto& message : receiver.take(bytes))
             hear(message);
+        // A file takes long where each byte is an exit through several levels.
+        last_sign = Clock::now(); // after the observer: a slow reader of ours is not the inside's silence
     }
 
     Receiver receiver;
@@ -113,7 +115,6 @@ private:
             exit_code = exited->code;
         else if (const auto* const failed = std::get_if<Failed>(&message))
             failure = failed->error;
-        last_sign = Clock::now(); // after the observer: a slow reader of ours is not the inside's silence
     }
 
     const AttemptObserver& _observer;

@@ -146,9 +146,12 @@ TEST(TowerText, HasALineForEachLevelAndWhatFailedBelowIt) {
     const auto text = cli::tower_text(run, 2, "/r/run.json", false);
     EXPECT_THAT(text, HasSubstr("level 0  this host                1 checks held, 0 failed, 0 not judged: "
                                 "summary of level0.nested\n"));
-    EXPECT_THAT(text, HasSubstr("level 1  Linux with nestbed in it  1 checks held"));
+    EXPECT_THAT(text, HasSubstr("level 1  Linux with nestbed in it 1 checks held"));
     EXPECT_THAT(text, HasSubstr("level 2  nestbed's payload        0 checks held, 1 failed"));
     EXPECT_THAT(text, HasSubstr("FAIL  level2.ipi.unicast"));
+    EXPECT_THAT(text, testing::Not(HasSubstr("repeat:")));
+    run.checks.back().verdict = report::Verdict::hang;
+    EXPECT_THAT(cli::tower_text(run, 2, "", false), HasSubstr("FAIL  level2.ipi.unicast"));
     EXPECT_THAT(text, HasSubstr("/r/run.json"));
     EXPECT_THAT(cli::tower_text(run, 3, "", false), HasSubstr("level 2  Linux with nestbed in it"));
 }
