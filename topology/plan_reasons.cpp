@@ -138,15 +138,32 @@ std::string reason_for_node(const Policy& policy, std::uint64_t vcpus, std::uint
                                   : share + ", whose PUs are nearest to it";
 }
 
+namespace {
+
+// A plan file may leave PUs idle, and some vCPUs unpinned.
+std::string note_on_overcommitment(const Plan& plan, const UsableHost& usable) {
+    std::set<std::uint32_t> used;
+    std::size_t pinned = 0;
+    for (const auto& vcpu : plan.vcpus)
+        if (vcpu.pus.size() == 1) {
+            used.insert(vcpu.pus.front());
+            ++pinned;
+        }
+    auto text = fmt::format("overcommitted: {} vCPUs on ", pinned);
+    if (used.size() < usable.pus.size())
+        text += fmt::format("{} of ", used.size());
+    text += fmt::format("{} PU{}, ", usable.pus.size(), usable.pus.size() == 1 ? "" : "s");
+    return plan.min_vcpus_per_pu == plan.max_vcpus_per_pu
+               ? text + fmt::format("{} on each", plan.max_vcpus_per_pu)
+               : text + fmt::format("{} to {} on each", plan.min_vcpus_per_pu, plan.max_vcpus_per_pu);
+}
+
+} // namespace
+
 std::vector<std::string> notes_on(const Plan& plan, const Host& host, const UsableHost& usable) {
     std::vector<std::string> notes{note_on_policy(plan)};
     if (plan.max_vcpus_per_pu > 1)
-        notes.push_back(plan.min_vcpus_per_pu == plan.max_vcpus_per_pu
-                            ? fmt::format("overcommitted: {} vCPUs on {} PUs, {} on each", plan.vcpus.size(),
-                                          usable.pus.size(), plan.max_vcpus_per_pu)
-                            : fmt::format("overcommitted: {} vCPUs on {} PUs, {} to {} on each",
-                                          plan.vcpus.size(), usable.pus.size(), plan.min_vcpus_per_pu,
-                                          plan.max_vcpus_per_pu));
+        notes.push_back(note_on_overcommitment(plan, usable));
     if (usable.pus.size() < host.pus.size())
         notes.push_back(fmt::format("{} of {} PUs are not allowed and stay unused",
                                     host.pus.size() - usable.pus.size(), host.pus.size()));

@@ -9,7 +9,6 @@
 
 #include "topology/host_distances.hpp"
 #include "topology/mapping/live_cost.hpp"
-#include "topology/mapping/local_search.hpp"
 #include "topology/placement.hpp"
 
 namespace nestbed::topology {
@@ -130,7 +129,6 @@ Result<std::vector<Alternative>> alternatives(const Plan& plan, const Host& host
         return found;
     const auto problem = mapping::make_problem(traffic, host, *usable);
     const mapping::LiveCost live{problem, *pus};
-    const auto open = mapping::open_pus(problem, live);
     const auto total = std::max(1.0, static_cast<double>(live.total()));
     for (std::uint32_t vcpu = 0; vcpu < problem.vcpus; ++vcpu) {
         Alternative best;
@@ -146,8 +144,8 @@ Result<std::vector<Alternative>> alternatives(const Plan& plan, const Host& host
             best.pu = host.pus[usable->pus[pu]].os_index;
             best.partner = partner;
         };
-        for (const auto pu : open)
-            if (pu != (*pus)[vcpu] && live.may_move(vcpu, pu))
+        for (std::uint32_t pu = 0; pu < problem.costs.pus(); ++pu)
+            if (live.load(pu) < live.load((*pus)[vcpu]))
                 consider(live.change_of_move(vcpu, pu), pu, std::nullopt);
         for (std::uint32_t other = 0; other < problem.vcpus; ++other)
             if ((*pus)[other] != (*pus)[vcpu])

@@ -48,8 +48,8 @@ struct Alternative {
     std::optional<std::uint32_t> partner; // the vCPU that it would change places with
 };
 
-// By vCPU; empty where a vCPU may run on several PUs. No choices are those that put more vCPUs on a PU than are
-// on one now, and siblings of its core that are as good. Errors: those of usable_part().
+// By vCPU; empty where a vCPU may run on several PUs. No choices are PUs with as many vCPUs as its own or
+// more, except in exchange, and siblings of its core that are as good. Errors: those of usable_part().
 [[nodiscard]] Result<std::vector<Alternative>> alternatives(const Plan& plan, const Host& host,
                                                             const Traffic& traffic);
 
