@@ -9,14 +9,15 @@
 
 namespace nestbed::topology::mapping {
 
-// Between PUs of one node the SLIT tells nothing, the caches do. Proportions as measured for a cache line
-// that one core has written and another reads: some tens of cycles between siblings, some hundreds across
-// packages.
+// Between PUs of one node the SLIT tells nothing, the caches do. These are chosen, not measured: what counts
+// most is their order. Siblings share all caches, cores a last-level cache, and beyond that a line goes
+// through the interconnect.
 inline constexpr std::uint32_t same_core = 2;
 inline constexpr std::uint32_t same_llc = 5;
 inline constexpr std::uint32_t same_package = 10;
 inline constexpr std::uint32_t other_package = 12; // in one node, as in a host that has but one
-// vCPUs that take turns on one PU: whoever waits for an answer waits for the other's time slice.
+// vCPUs that take turns on one PU: whoever waits for an answer waits for the other's time slice. Chosen to be
+// dearer than most nodes of a SLIT.
 inline constexpr std::uint32_t same_pu = 50;
 
 // Units are numbered densely and are nested: PUs with equal `core` have equal `llc`, and so on up to `node`.
