@@ -41,6 +41,7 @@ protected:
                    .working_directory = folder(),
                    .cache = folder() / "cache",
                    .emulator = NESTBED_FAKE_EMULATOR,
+                   .machine_results = {},
                    .append = {},
                    .timeout = 60s,
                    .boot_patience = 30s,

@@ -122,7 +122,7 @@ TEST_F(VmSetup, AVmGetsIdsOfItsSizeAnd32BitDestinations) {
     const auto set = configure_vm(*vm, 543);
     ASSERT_TRUE(set) << set.error().message();
     EXPECT_EQ(enabled[KVM_CAP_MAX_VCPU_ID], 544U) << "one past the largest";
-    EXPECT_EQ(enabled[KVM_CAP_SPLIT_IRQCHIP], 24U) << "I/O APIC pins";
+    EXPECT_EQ(enabled[KVM_CAP_SPLIT_IRQCHIP], 48U) << "I/O APIC pins: a PC's interrupts and devices";
     EXPECT_EQ(enabled[KVM_CAP_X2APIC_API],
               std::uint64_t{KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK});
     for (const auto& [address, pages] : {std::pair{tss, 3U}, std::pair{identity_map, 1U}}) {
