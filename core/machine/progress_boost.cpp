@@ -26,17 +26,19 @@ bool ProgressBoost::is_allowed() {
 }
 
 void ProgressBoost::prefer(pid_t tid) {
-    // Two that come at the same time may both end up preferred, until either comes again.
-    const auto before = _preferred.exchange(tid, std::memory_order_relaxed);
-    if (before != 0)
+    if (const auto before = _preferred.exchange(tid); before != 0)
         set_preferred(before, false);
     set_preferred(tid, true);
+    // Who came in between has tried to put this thread back, and may have done so too early. A thread that
+    // stays preferred and does nothing but spin would keep all others of its processor waiting.
+    if (_preferred.load() != tid)
+        set_preferred(tid, false);
 }
 
 void ProgressBoost::tick() {
     if (_served.exchange(false, std::memory_order_relaxed))
         return;
-    if (const auto idle = _preferred.exchange(0, std::memory_order_relaxed); idle != 0)
+    if (const auto idle = _preferred.exchange(0); idle != 0)
         set_preferred(idle, false);
 }
 
