@@ -7,6 +7,7 @@
 
 #include "core/acpi/tables.hpp"
 #include "core/machine/inspection.hpp"
+#include "core/pc/bios_entry.hpp"
 
 namespace nestbed::pc {
 
@@ -101,6 +102,8 @@ Status Pc::load(const PcSpec& spec) {
                                            .protocol = spec.protocol});
     if (!image)
         return tl::unexpected{image.error()};
+    if (auto written = memory.write(bios_entry_address, bios_entry); !written)
+        return written;
     for (const auto* const blob : {&tables->rsdp, &tables->tables})
         if (auto written = memory.write(blob->address, blob->bytes); !written)
             return written;

@@ -93,6 +93,7 @@ TEST_F(Multiboot, OtherEndings) {
     NESTBED_NEEDS_KVM();
     EXPECT_EQ(as_qemu("p").exit_code, 0) << "powered off";
     EXPECT_EQ(as_qemu("t", {"-no-reboot"}).exit_code, 0) << "triple fault";
+    EXPECT_EQ(as_qemu("b", {"-no-reboot"}).exit_code, 0) << "reset by way of the BIOS";
     const auto reset = as_qemu("t");
     EXPECT_EQ(reset.exit_code, 1);
     EXPECT_THAT(reset.last_output, HasSubstr("-no-reboot"));

@@ -4,6 +4,7 @@
 # "online N", and then does what the first letter of its command line's second word says:
 #   a digit   ends with this status      h  hangs        t  triple-faults
 #   p         powers off                 m  ends with the first byte of its first module, a digit
+#   b         enters the BIOS in real mode, as Linux does to reset
 
 #define SERIAL 0x3f8
 #define DEBUG_EXIT 0xf4
@@ -82,6 +83,8 @@ start:
     je triple_fault
     cmpb $'p', %al
     je power_off
+    cmpb $'b', %al
+    je enter_bios
     cmpb $'m', %al
     jne status
     cmpl $1, INFO_MODULE_COUNT(%ebp)
@@ -109,6 +112,14 @@ bad:
 triple_fault:
     lidt no_idt
     ud2
+
+enter_bios:                             # from page 0, whose code the APs have left
+    movl $bios_code, %esi
+    xorl %edi, %edi
+    movl $(bios_code_end - bios_code), %ecx
+    rep movsb
+    lgdtl bios_gdtr - bios_code
+    ljmpl $0x08, $0
 
 power_off:
     movw $SHUTDOWN_PORT, %dx
@@ -163,6 +174,20 @@ ap_gdtr:
     .word ap_gdtr - ap_gdt - 1
     .long ap_gdt - ap_code
 ap_code_end:
+
+bios_code:                              # SDM volume 3, "Switching Back to Real-Address Mode"
+    movl %cr0, %eax
+    andl $~1, %eax
+    movl %eax, %cr0
+    ljmpw $0xf000, $0xfff0
+    .balign 8
+bios_gdt:
+    .quad 0
+    .quad 0x00009b000000ffff            # 0x08: code, 16-bit
+bios_gdtr:
+    .word bios_gdtr - bios_gdt - 1
+    .long bios_gdt - bios_code
+bios_code_end:
 
     .code32
 ap_entry:
