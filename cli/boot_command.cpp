@@ -160,7 +160,7 @@ int run_boot(const BootOptions& options) {
 void add_boot_command(CLI::App& app, Action& action, std::vector<std::string> command_line) {
     auto options = std::make_shared<BootOptions>();
     options->command_line = std::move(command_line);
-    
+
     auto* const command =
         app.add_subcommand("boot", "Boot a guest that nobody here wrote: Linux, or a multiboot image");
     command

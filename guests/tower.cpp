@@ -104,7 +104,7 @@ private:
         level_1.kernel = _request.kernel;
         level_1.machine_results = machine_results;
         level_1.timeout = _request.timeout;
-        level_1.attempts = 1; // that a level hangs is a result
+        level_1.attempts = 1;                     // that a level hangs is a result
         level_1.grace = std::chrono::seconds{30}; // the guest of an emulated host is slow to end, too
         const auto ran = lab::run(level_1,
                                   {.out = _observer.inside,

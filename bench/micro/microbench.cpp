@@ -32,7 +32,9 @@ void plan(benchmark::State& state) {
         benchmark::DoNotOptimize(
             topology::plan(request(static_cast<std::uint32_t>(state.range(0)), policy), *host));
 }
-BENCHMARK(plan)->ArgsProduct({{288, 1024, 4096}, benchmark::CreateDenseRange(0, 9, 1)})->Unit(benchmark::kMillisecond);
+BENCHMARK(plan)
+    ->ArgsProduct({{288, 1024, 4096}, benchmark::CreateDenseRange(0, 9, 1)})
+    ->Unit(benchmark::kMillisecond);
 
 void discover(benchmark::State& state) {
     for (auto _ : state)

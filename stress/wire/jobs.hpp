@@ -107,7 +107,8 @@ enum Argument {
 enum Value { done };
 } // namespace exits
 
-// "nested.l2_exits_svm", "nested.l2_exits_vmx": each vCPU is a hypervisor whose guest leaves by one kind of exit after the other.
+// "nested.l2_exits_svm", "nested.l2_exits_vmx": each vCPU is a hypervisor whose guest leaves by one kind of
+// exit after the other.
 namespace l2_exits {
 enum Kind : std::uint64_t { cpuid, hypercall, io, msr, nested_page_fault };
 inline constexpr std::uint64_t kinds = 5;

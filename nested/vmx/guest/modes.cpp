@@ -110,8 +110,8 @@ void set_real_mode(L2& /*guest*/, std::uint64_t code, std::uint64_t stack) {
     leave_ia_32e_mode();
     be_unrestricted();
     small_segments(code, stack, 0x9b, 0x93);
-    // The code lies above 1 MiB, so no selector is right. Bochs refuses one whose RPL is not CS.DPL, which the
-    // SDM asks of no guest (volume 3, "Checks on Guest Segment Registers").
+    // The code lies above 1 MiB, so no selector is right. Bochs refuses one whose RPL is not CS.DPL, which
+    // the SDM asks of no guest (volume 3, "Checks on Guest Segment Registers").
     clear(Field::guest_cs_selector, 3);
     write(Field::guest_idtr_limit, 0x3ff);
     write(Field::guest_idtr_base, 0);

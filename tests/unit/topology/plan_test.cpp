@@ -212,13 +212,12 @@ TEST_P(PlanProperties, AreDeterministicAndExplained) {
     });
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PlanProperties, testing::ValuesIn(all_policies()),
-                         [](const auto& instance) {
-                             auto name = to_string(instance.param);
-                             std::replace_if(
-                                 name.begin(), name.end(), [](char c) { return c == '-' || c == ':'; }, '_');
-                             return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, PlanProperties, testing::ValuesIn(all_policies()), [](const auto& instance) {
+    auto name = to_string(instance.param);
+    std::replace_if(
+        name.begin(), name.end(), [](char c) { return c == '-' || c == ':'; }, '_');
+    return name;
+});
 
 TEST(Plan, MemorySizesThatAreUnknownAreNoted) {
     const auto made = plan(request_for(4, Policy::numa), *discover("numa:2 core:4 pu:1"));
