@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 #include <utility>
 
 #include <fmt/format.h>
@@ -64,6 +65,22 @@ std::string module_name(std::string_view file_name) {
 
 bool is_module_file(std::string_view file_name) {
     return std::ranges::any_of(endings, [&](auto ending) { return file_name.ends_with(ending); });
+}
+
+std::string module_parameters(std::string_view command_line, std::string_view module) {
+    std::string parameters;
+    for (const auto part : std::views::split(command_line, ' ')) {
+        auto word = std::string_view{part.begin(), part.end()};
+        word = word.substr(0, word.find('\n'));
+        const auto dot = word.find('.');
+        if (word.find_first_of("./=") != dot || dot == std::string_view::npos ||
+            module_name(word.substr(0, dot)) != module)
+            continue;
+        if (!parameters.empty())
+            parameters += ' ';
+        parameters += word.substr(dot + 1);
+    }
+    return parameters;
 }
 
 Result<ModuleInfo> read_module_info(std::span<const std::byte> module) {

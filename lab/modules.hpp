@@ -32,6 +32,10 @@ struct ModuleInfo {
 load_order(const std::vector<std::string>& wanted, const std::set<std::string>& built_in,
            const std::function<Result<ModuleInfo>(const std::string& name)>& info_of);
 
+// What a kernel's command line sets of a module's parameters, as modprobe(8) reads it: of "kvm_amd.nested=1
+// quiet kvm.halt_poll_ns=0", "nested=1" for kvm_amd. In their order, so that the kernel takes the last.
+[[nodiscard]] std::string module_parameters(std::string_view command_line, std::string_view module);
+
 // The names in the text of modules.builtin.
 [[nodiscard]] std::set<std::string> parse_built_in(std::string_view text);
 

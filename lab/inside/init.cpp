@@ -41,7 +41,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* console_device = "/dev/ttyS0";
 constexpr const char* frames_device = "/dev/ttyS1";
-constexpr const char* vendor_parameters = "nested=1";
 
 Status mount_all() {
     struct Mount {
@@ -67,10 +66,15 @@ Result<Job> read_job() {
     return parse_job(text);
 }
 
+std::string kernel_command_line() {
+    std::ifstream file{"/proc/cmdline"};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
+
 Status load_module(const std::string& path) {
     const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    const auto* const parameters = module_name(path).starts_with("kvm_") ? vendor_parameters : "";
-    if (file && ::syscall(SYS_finit_module, file.get(), parameters, 0) == 0)
+    const auto parameters = module_parameters(kernel_command_line(), module_name(path));
+    if (file && ::syscall(SYS_finit_module, file.get(), parameters.c_str(), 0) == 0)
         return {};
     if (errno == EEXIST) // built in
         return {};

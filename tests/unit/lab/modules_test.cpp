@@ -31,6 +31,18 @@ TEST(ModuleName, Table) {
     }
 }
 
+TEST(ModuleParameters, AreThoseOfTheCommandLineThatNameTheModule) {
+    constexpr std::string_view line =
+        "quiet rdinit=/bin/kvm.x kvm_amd.nested=1 kvm.halt_poll_ns=0 kvm-amd.npt=0 nested=7 "
+        "virtio_mmio.device=4K@0xd0000000:5 kvm.x\n";
+    for (const auto& [module, parameters] :
+         {std::pair{"kvm_amd", "nested=1 npt=0"}, std::pair{"kvm", "halt_poll_ns=0 x"},
+          std::pair{"virtio_mmio", "device=4K@0xd0000000:5"}, std::pair{"amd", ""}, std::pair{"", ""}})
+        EXPECT_EQ(module_parameters(line, module), parameters) << module;
+    EXPECT_EQ(module_parameters("", "kvm"), "");
+    EXPECT_EQ(module_parameters(" . kvm.=", "kvm"), "=");
+}
+
 Result<ModuleInfo> info(const std::string& module) {
     return read_module_info(std::as_bytes(std::span{module.data(), module.size()}));
 }
