@@ -9,6 +9,7 @@
 
 #include "cli/output.hpp"
 #include "cli/placement_options.hpp"
+#include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
 #include "cli/serial_lines.hpp"
 #include "cli/typing.hpp"
@@ -17,8 +18,6 @@
 #include "core/supervise/supervisor.hpp"
 #include "guests/boot.hpp"
 #include "lab/lab.hpp"
-#include "report/json.hpp"
-#include "report/json_file.hpp"
 
 namespace nestbed::cli {
 
@@ -66,13 +65,9 @@ int run_boot(const BootOptions& options) {
     const auto machine = options.placement.read();
     if (!machine)
         return complain(machine.error());
-    const auto path = std::filesystem::path{options.directory} / "run.json";
-    std::error_code cannot;
-    std::filesystem::create_directories(options.directory, cannot);
-    if (cannot || ::access(options.directory.c_str(), W_OK) != 0)
-        return complain({ErrorKind::bad_input, "write results into " + options.directory,
-                         cannot ? cannot.message() : errno_text(errno),
-                         "name a folder of yours with -o DIR"});
+    const auto path = document_path(options.directory);
+    if (!path)
+        return complain(path.error());
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
         return complain(supervisor.error());
@@ -135,24 +130,18 @@ int run_boot(const BootOptions& options) {
     auto result = guests::boot(request, **supervisor, observer);
     auto& run = result.run;
     run.command_line = options.command_line;
-    const auto document = report::to_json(run);
-    if (auto written = report::write_json_file(path, document); !written)
-        return complain(written.error());
-    if (options.json)
-        print(report::dump(document));
-    else if (run.machine) {
+    const auto exit_code = conclude(run, *path, options.json, [&] {
+        if (!run.machine)
+            return;
         const bool colour = is_terminal(STDERR_FILENO);
         std::string text = "\n";
         for (const auto& check : run.checks)
             text += verdict_line(check, colour);
-        text += conclusion(run, path.string());
-        remark(text);
-    }
-    if (run.error && (!options.json || run.error->kind != ErrorKind::check_failed))
-        complain(*run.error);
+        remark(text + conclusion(run, path->string()));
+    });
     if (result.ending && result.ending->kind == pc::PcEnding::Kind::exit_code)
         return static_cast<int>(result.ending->exit_code & 0xff);
-    return report::exit_code(run.outcome);
+    return exit_code;
 }
 
 } // namespace

@@ -9,11 +9,10 @@
 
 #include "cli/output.hpp"
 #include "cli/progress_line.hpp"
+#include "cli/results.hpp"
 #include "cli/tower_text.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "guests/tower.hpp"
-#include "report/json.hpp"
-#include "report/json_file.hpp"
 
 namespace nestbed::cli {
 
@@ -32,16 +31,11 @@ struct TowerOptions {
 };
 
 int run_tower(const TowerOptions& options) {
-    std::error_code cannot;
-    fs::create_directories(options.directory, cannot);
-    if (cannot || ::access(options.directory.c_str(), W_OK) != 0)
-        return complain({ErrorKind::bad_input, "write results into " + options.directory,
-                         cannot ? cannot.message() : errno_text(errno),
-                         "name a folder of yours with -o DIR"});
+    const auto path = document_path(options.directory);
+    if (!path)
+        return complain(path.error());
     auto request = options.request;
-    request.directory = fs::absolute(options.directory, cannot).lexically_normal();
-    if (!request.directory.has_filename()) // "results/"
-        request.directory = request.directory.parent_path();
+    request.directory = fs::absolute(*path).lexically_normal().parent_path();
     request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
     if (!options.kernel.empty()) {
         request.kernel = lab::KernelFiles{.image = options.kernel, .modules = {}};
@@ -52,7 +46,6 @@ int run_tower(const TowerOptions& options) {
     if (!supervisor)
         return complain(supervisor.error());
 
-    const auto path = request.directory / "run.json";
     auto run =
         guests::build_tower(request, **supervisor,
                             {.progress = [&](const std::string& what) { remark("  ... " + what + "\n"); },
@@ -62,16 +55,10 @@ int run_tower(const TowerOptions& options) {
                                          remark(bytes);
                                  }});
     run.command_line = options.command_line;
-    const auto document = report::to_json(run);
-    if (auto written = report::write_json_file(path, document); !written)
-        return complain(written.error());
-    if (options.json)
-        print(report::dump(document));
-    else if (!run.checks.empty())
-        print("\n" + tower_text(run, request.levels, path.string(), is_terminal(STDOUT_FILENO)));
-    if (run.error && (!options.json || run.error->kind != ErrorKind::check_failed))
-        complain(*run.error);
-    return report::exit_code(run.outcome);
+    return conclude(run, *path, options.json, [&] {
+        if (!run.checks.empty())
+            print("\n" + tower_text(run, request.levels, path->string(), is_terminal(STDOUT_FILENO)));
+    });
 }
 
 } // namespace

@@ -12,13 +12,12 @@
 #include "cli/output.hpp"
 #include "cli/placement_options.hpp"
 #include "cli/progress_line.hpp"
+#include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
 #include "cli/validate_text.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "lab/lab.hpp"
-#include "report/json.hpp"
-#include "report/json_file.hpp"
 #include "stress/validate.hpp"
 
 namespace nestbed::cli {
@@ -68,14 +67,9 @@ int run_validate(const ValidateOptions& options) {
     const auto values = options.placement.read();
     if (!values)
         return complain(values.error());
-    // Before the work, not after it: where the document cannot be written, nothing is worth starting.
-    const auto path = std::filesystem::path{options.directory} / "run.json";
-    std::error_code cannot;
-    std::filesystem::create_directories(options.directory, cannot);
-    if (cannot || ::access(options.directory.c_str(), W_OK) != 0)
-        return complain({ErrorKind::bad_input, "write results into " + options.directory,
-                         cannot ? cannot.message() : errno_text(errno),
-                         "name a folder of yours with -o DIR"});
+    const auto path = document_path(options.directory);
+    if (!path)
+        return complain(path.error());
 
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
@@ -107,16 +101,10 @@ int run_validate(const ValidateOptions& options) {
     progress.clear();
     run.command_line = options.command_line;
 
-    const auto document = report::to_json(run);
-    if (auto written = report::write_json_file(path, document); !written)
-        return complain(written.error());
-    if (options.json)
-        print(report::dump(document));
-    else if (run.machine)
-        print(conclusion(run, path.string()));
-    if (run.error && (!options.json || run.error->kind != ErrorKind::check_failed))
-        complain(*run.error);
-    return report::exit_code(run.outcome);
+    return conclude(run, *path, options.json, [&] {
+        if (run.machine)
+            print(conclusion(run, path->string()));
+    });
 }
 
 } // namespace

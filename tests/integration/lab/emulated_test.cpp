@@ -9,11 +9,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "core/supervise/supervisor.hpp"
-#include "lab/cache.hpp"
 #include "lab/kernel.hpp"
 #include "lab/process.hpp"
-#include "tests/unit/lab/scratch.hpp"
+#include "tests/integration/lab/in_lab.hpp"
 
 namespace nestbed::lab {
 namespace {
@@ -21,30 +19,9 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-class Emulated : public test::InScratch {
+class Emulated : public InLab {
 protected:
-    explicit Emulated(Silicon silicon = Silicon::amd) : _silicon{silicon} {}
-
-    void SetUp() override {
-        InScratch::SetUp();
-        auto created = supervise::Supervisor::create();
-        ASSERT_TRUE(created) << created.error().message();
-        _supervisor = std::move(*created);
-        const auto& emulator = emulator_of(_silicon);
-        if (!find_program(emulator.program))
-            GTEST_SKIP() << "needs " << emulator.program << ": apt-get install " << emulator.packages;
-        const auto cache = Cache::open_default();
-        if (!cache)
-            GTEST_SKIP() << cache.error().message();
-        if (const auto kernel = find_kernel(
-                *cache, _silicon, [](const std::string&) {}, *_supervisor);
-            !kernel)
-            GTEST_SKIP() << kernel.error().message();
-    }
-    void TearDown() override {
-        _supervisor.reset();
-        InScratch::TearDown();
-    }
+    using InLab::InLab;
 
     // In the scratch folder.
     Finished nestbed(std::vector<std::string> arguments) {
@@ -56,14 +33,10 @@ protected:
                                           .folder = folder().string(),
                                           .environment = {},
                                           .descriptors = {}},
-                                         *_supervisor, supervise::Clock::now() + 280s);
+                                         supervisor(), supervise::Clock::now() + 280s);
         EXPECT_TRUE(finished) << finished.error().message();
         return finished.value_or(Finished{.exit_code = -1, .out = {}, .err = {}});
     }
-
-private:
-    Silicon _silicon;
-    std::unique_ptr<supervise::Supervisor> _supervisor;
 };
 
 class EmulatedIntel : public Emulated {

@@ -15,13 +15,10 @@
 #include <nlohmann/json.hpp>
 
 #include "core/boot/decompress.hpp"
-#include "core/supervise/supervisor.hpp"
 #include "lab/archive.hpp"
-#include "lab/cache.hpp"
-#include "lab/kernel.hpp"
 #include "lab/modules.hpp"
 #include "lab/process.hpp"
-#include "tests/unit/lab/scratch.hpp"
+#include "tests/integration/lab/in_lab.hpp"
 
 namespace nestbed::lab {
 namespace {
@@ -57,30 +54,8 @@ std::vector<unsigned> numbers(const std::string& text) {
     return all;
 }
 
-class LinuxGuest : public test::InScratch {
+class LinuxGuest : public InLab {
 protected:
-    void SetUp() override {
-        InScratch::SetUp();
-        auto created = supervise::Supervisor::create();
-        ASSERT_TRUE(created) << created.error().message();
-        _supervisor = std::move(*created);
-        const auto& emulator = emulator_of(Silicon::amd);
-        if (!find_program(emulator.program))
-            GTEST_SKIP() << "needs " << emulator.program << ": apt-get install " << emulator.packages;
-        const auto cache = Cache::open_default();
-        if (!cache)
-            GTEST_SKIP() << cache.error().message();
-        auto kernel = find_kernel(
-            *cache, Silicon::amd, [](const std::string&) {}, *_supervisor);
-        if (!kernel)
-            GTEST_SKIP() << kernel.error().message();
-        _kernel = std::move(*kernel);
-    }
-    void TearDown() override {
-        _supervisor.reset();
-        InScratch::TearDown();
-    }
-
     // The test's first process, and the drivers of virtio where the kernel has them as modules.
     [[nodiscard]] fs::path initramfs() const {
         std::vector<ArchiveFile> files{
@@ -117,7 +92,7 @@ protected:
                                          std::to_string(patience.count()),
                                          "--",
                                          "boot",
-                                         _kernel.image.string(),
+                                         kernel().image.string(),
                                          "--protocol",
                                          "pvh",
                                          "--initrd",
@@ -131,7 +106,7 @@ protected:
                                          "-o",
                                          (folder() / "out").string()};
         command.insert(command.end(), more.begin(), more.end());
-        auto ran = run_to_end({.arguments = std::move(command), .folder = folder().string()}, *_supervisor,
+        auto ran = run_to_end({.arguments = std::move(command), .folder = folder().string()}, supervisor(),
                               supervise::Clock::now() + patience + 30s);
         EXPECT_TRUE(ran) << ran.error().message();
         Booted booted{.finished = ran.value_or(Finished{.exit_code = -1, .out = {}, .err = {}}), .facts = {}};
@@ -180,7 +155,7 @@ protected:
 
 private:
     [[nodiscard]] fs::path module_file(const std::string& name) const {
-        for (const auto& module : _kernel.modules) {
+        for (const auto& module : kernel().modules) {
             // .../lib/modules/RELEASE/kernel/...
             auto root = module.file.parent_path();
             while (root.has_relative_path() && root.filename() != "kernel")
@@ -194,9 +169,6 @@ private:
         }
         return {};
     }
-
-    Kernel _kernel;
-    std::unique_ptr<supervise::Supervisor> _supervisor;
 };
 
 TEST_F(LinuxGuest, SeesThePlanOn32Vcpus) {

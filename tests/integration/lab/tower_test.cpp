@@ -6,44 +6,15 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "core/supervise/supervisor.hpp"
-#include "lab/cache.hpp"
-#include "lab/kernel.hpp"
 #include "lab/process.hpp"
-#include "tests/unit/lab/scratch.hpp"
+#include "tests/integration/lab/in_lab.hpp"
 
 namespace nestbed::lab {
 namespace {
 
 using namespace std::chrono_literals;
 
-class TowerInLab : public test::InScratch {
-protected:
-    void SetUp() override {
-        InScratch::SetUp();
-        auto created = supervise::Supervisor::create();
-        ASSERT_TRUE(created) << created.error().message();
-        _supervisor = std::move(*created);
-        const auto& emulator = emulator_of(Silicon::amd);
-        if (!find_program(emulator.program))
-            GTEST_SKIP() << "needs " << emulator.program << ": apt-get install " << emulator.packages;
-        const auto cache = Cache::open_default();
-        if (!cache)
-            GTEST_SKIP() << cache.error().message();
-        if (const auto kernel = find_kernel(
-                *cache, Silicon::amd, [](const std::string&) {}, *_supervisor);
-            !kernel)
-            GTEST_SKIP() << kernel.error().message();
-    }
-    void TearDown() override {
-        _supervisor.reset();
-        InScratch::TearDown();
-    }
-    supervise::Supervisor& supervisor() { return *_supervisor; }
-
-private:
-    std::unique_ptr<supervise::Supervisor> _supervisor;
-};
+class TowerInLab : public InLab {};
 
 TEST_F(TowerInLab, EveryLevelReportsUpward) {
     const auto ran = run_to_end({.arguments = {NESTBED_PROGRAM, "lab", "--", "tower", "-o", "out"},
