@@ -16,6 +16,7 @@
 #include "cli/conform_command.hpp"
 #include "cli/lab_command.hpp"
 #include "cli/plan_command.hpp"
+#include "cli/stress_command.hpp"
 #include "cli/tower_command.hpp"
 #include "cli/validate_command.hpp"
 #include "lab/inside/init.hpp"
@@ -41,6 +42,7 @@ int run(const std::vector<std::string>& line) {
     cli::add_boot_command(app, action, line);
     cli::add_tower_command(app, action, line);
     cli::add_conform_command(app, action, line);
+    cli::add_stress_command(app, action, line);
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
     cli::add_bench_command(app, action);

@@ -31,7 +31,7 @@ Result<std::uint64_t> Scratch::pages(std::uint64_t count) {
 }
 
 machine::JobRequest on_all(const DriverContext& context, std::string_view job,
-                           std::array<std::uint64_t, wire::job_arguments> arguments) {
+                           std::array<std::uint64_t, nestbed::wire::job_arguments> arguments) {
     return {.name = job,
             .arguments = arguments,
             .first_vcpu = 0,

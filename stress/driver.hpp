@@ -53,8 +53,9 @@ private:
 };
 
 // A job on all vCPUs.
-[[nodiscard]] machine::JobRequest on_all(const DriverContext& context, std::string_view job,
-                                         std::array<std::uint64_t, wire::job_arguments> arguments = {});
+[[nodiscard]] machine::JobRequest
+on_all(const DriverContext& context, std::string_view job,
+       std::array<std::uint64_t, nestbed::wire::job_arguments> arguments = {});
 
 // A value that a vCPU left in its mailbox.
 [[nodiscard]] std::uint64_t job_value(const machine::Machine& machine, std::uint32_t vcpu,

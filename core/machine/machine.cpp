@@ -39,7 +39,8 @@ std::string missing_text(const GuestLink& guest) {
 } // namespace
 
 Machine::Machine(std::unique_ptr<Chassis> chassis, const boot::Payload& payload)
-    : _payload{payload}, _exit_counter{chassis->vcpus()}, _chassis{std::move(chassis)} {}
+    : _payload{payload}, _exit_counter{chassis->vcpus()}, _mmio_counter{chassis->vcpus()}, _chassis{std::move(
+                                                                                               chassis)} {}
 
 Result<MachinePtr> Machine::create(const kvm::Kvm& kvm, MachineSpec spec, supervise::Supervisor& supervisor) {
     const auto& payload = *spec.payload;
@@ -87,6 +88,7 @@ Status Machine::load_payload() {
     _bsp.code_selector = wire::kernel_code_selector;
     _bsp.data_selector = wire::kernel_data_selector;
     _chassis->ports().attach(wire::exit_port, sizeof(std::uint32_t), _exit_counter);
+    _chassis->mmio().attach(wire::exit_page_gpa, wire::page_bytes, _mmio_counter);
     _chassis->on_change([this] {
         if (auto death = _guest.look())
             _chassis->die(std::move(*death));

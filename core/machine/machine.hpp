@@ -68,7 +68,8 @@ public:
     // run the job; cancelled. After any of them the machine is of no more use than for diagnose().
     [[nodiscard]] Status run_job(const JobRequest& request);
 
-    // run_job() in two steps, for scripts that do something to the machine in between.
+    // run_job() in two steps, for scripts that do something to the machine in between. After a deadline the
+    // job goes on, and can be awaited again.
     [[nodiscard]] Status start_job(const JobRequest& request);
     [[nodiscard]] Status await_job(std::chrono::milliseconds deadline);
 
@@ -100,6 +101,8 @@ public:
     [[nodiscard]] const core::cpu::Table& cpuid() const noexcept { return _chassis->cpuid(); }
     [[nodiscard]] boot::Extent scratch() const noexcept { return _placement.scratch; }
     [[nodiscard]] std::uint64_t exits_counted(std::uint32_t vcpu) const { return _exit_counter.count(vcpu); }
+    // Stores to, and loads from, the page at wire::exit_page_gpa.
+    [[nodiscard]] std::uint64_t mmio_counted(std::uint32_t vcpu) const { return _mmio_counter.count(vcpu); }
     [[nodiscard]] std::uint64_t tsc_khz() const { return _chassis->tsc_khz(); }
     // Sent by KVM to one vCPU from outside, as a device would (KVM_SIGNAL_MSI).
     [[nodiscard]] Status signal_msi(std::uint32_t vcpu, std::uint8_t vector) const;
@@ -121,6 +124,7 @@ private:
 
     const boot::Payload& _payload;
     device::ExitCounter _exit_counter; // outlives the threads that count
+    device::ExitCounter _mmio_counter;
     std::unique_ptr<Chassis> _chassis;
     boot::GuestPlacement _placement;
     boot::EntryState _bsp;

@@ -1,0 +1,25 @@
+// All stress drivers.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "stress/drivers/stress_driver.hpp"
+
+namespace nestbed::stress {
+
+// In the order in which `nestbed stress list` shows them.
+[[nodiscard]] std::span<const StressDriver> all_drivers();
+
+// Those whose names match one of the shell patterns, each once, in the order of all_drivers(); "all" is all
+// of them. Errors: bad_input for a pattern that none matches.
+[[nodiscard]] Result<std::vector<const StressDriver*>>
+select_drivers(const std::vector<std::string>& patterns);
+
+// Each in the file of its drivers.
+[[nodiscard]] std::span<const StressDriver> exit_drivers();
+
+} // namespace nestbed::stress
