@@ -1,7 +1,6 @@
 #include "report/json.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -11,16 +10,14 @@
 #include <fmt/format.h>
 
 #include "base/ranges.hpp"
+#include "report/stats_json.hpp"
+#include "report/sweep_json.hpp"
 
 namespace nestbed::report {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json number(double value) {
-    return std::isfinite(value) ? Json(value) : Json(nullptr);
-}
 
 Json known(const std::string& text) {
     return text.empty() ? Json(nullptr) : Json(text);
@@ -46,14 +43,8 @@ Json to_json(const topology::Shape& shape) {
 }
 
 Json to_json(const Measurement& measurement) {
-    const auto& summary = measurement.summary;
-    Json json{
-        {"name", measurement.name},     {"unit", summary.unit},       {"warmup", summary.warmup},
-        {"count", summary.count},       {"min", number(summary.min)}, {"median", number(summary.median)},
-        {"p90", number(summary.p90)},   {"p99", number(summary.p99)}, {"max", number(summary.max)},
-        {"mean", number(summary.mean)}, {"median_ci95", nullptr}};
-    if (const auto& ci = summary.median_ci95)
-        json["median_ci95"] = Json::array({number(ci->low), number(ci->high)});
+    Json json{{"name", measurement.name}};
+    json.update(to_json(measurement.summary));
     if (!measurement.samples.empty())
         json["samples"] = column(measurement.samples, number);
     return json;
@@ -141,14 +132,6 @@ std::string text_of(const nlohmann::json& json, const char* name) {
     return found != json.end() && found->is_string() ? found->get<std::string>() : std::string{};
 }
 
-std::optional<Verdict> verdict_named(std::string_view name) {
-    for (const auto verdict : {Verdict::pass, Verdict::fail, Verdict::skipped, Verdict::not_run,
-                               Verdict::hang, Verdict::crash, Verdict::not_applicable})
-        if (to_string(verdict) == name)
-            return verdict;
-    return {};
-}
-
 } // namespace
 
 Json to_json(const CheckResult& check) {
@@ -156,7 +139,7 @@ Json to_json(const CheckResult& check) {
 }
 
 Result<CheckResult> check_from_json(const nlohmann::json& json) {
-    const auto verdict = json.is_object() ? verdict_named(text_of(json, "verdict")) : std::nullopt;
+    const auto verdict = json.is_object() ? parse_verdict(text_of(json, "verdict")) : std::nullopt;
     CheckResult check;
     if (verdict)
         check.name = text_of(json, "name");
@@ -264,6 +247,8 @@ Json to_json(const RunResult& result) {
     if (result.plan)
         json["plan"] = to_json(*result.plan);
     json["checks"] = column(result.checks, [](const CheckResult& check) { return to_json(check); });
+    if (result.sweep)
+        json["sweep"] = to_json(*result.sweep);
     if (result.kvm_stats)
         json["kvm_stats"] = to_json(*result.kvm_stats);
     json["timings"] = column(result.timings, [](const Timing& timing) {

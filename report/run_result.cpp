@@ -27,6 +27,14 @@ std::string_view to_string(Outcome outcome) {
     return "unknown";
 }
 
+std::optional<Outcome> parse_outcome(std::string_view word) {
+    for (const auto outcome : {Outcome::passed, Outcome::failed, Outcome::bad_input, Outcome::host_lacks,
+                               Outcome::cancelled, Outcome::deadline})
+        if (to_string(outcome) == word)
+            return outcome;
+    return {};
+}
+
 Outcome outcome_of(ErrorKind kind) {
     switch (kind) {
     case ErrorKind::check_failed:
@@ -61,26 +69,6 @@ int exit_code(Outcome outcome) {
     return nestbed::exit_code(ErrorKind::check_failed);
 }
 
-std::string_view to_string(Verdict verdict) {
-    switch (verdict) {
-    case Verdict::pass:
-        return "pass";
-    case Verdict::fail:
-        return "fail";
-    case Verdict::skipped:
-        return "skipped";
-    case Verdict::not_run:
-        return "not_run";
-    case Verdict::hang:
-        return "hang";
-    case Verdict::crash:
-        return "crash";
-    case Verdict::not_applicable:
-        return "not_applicable";
-    }
-    return "unknown";
-}
-
 Measurement measure(std::string name, std::string unit, std::span<const double> samples, std::size_t warmup,
                     RawSamples raw) {
     Measurement measurement;
@@ -89,10 +77,6 @@ Measurement measure(std::string name, std::string unit, std::span<const double> 
     if (raw == RawSamples::keep)
         measurement.samples.assign(samples.begin(), samples.end());
     return measurement;
-}
-
-bool is_bad(Verdict verdict) {
-    return verdict != Verdict::pass && verdict != Verdict::skipped && verdict != Verdict::not_applicable;
 }
 
 Outcome outcome_of(std::span<const CheckResult> checks) {

@@ -16,6 +16,8 @@
 
 #include "base/error.hpp"
 #include "report/stats.hpp"
+#include "report/sweep.hpp"
+#include "report/verdict.hpp"
 #include "topology/host.hpp"
 #include "topology/plan.hpp"
 #include "topology/virtual_topology.hpp"
@@ -31,21 +33,11 @@ inline constexpr int schema_version = 1;
 enum class Outcome { passed, failed, bad_input, host_lacks, cancelled, deadline };
 
 [[nodiscard]] std::string_view to_string(Outcome outcome);
+// to_string() backwards; empty for any other word.
+[[nodiscard]] std::optional<Outcome> parse_outcome(std::string_view word);
 [[nodiscard]] Outcome outcome_of(ErrorKind kind);
 // 0 for a pass, else that of the ErrorKind of the same name.
 [[nodiscard]] int exit_code(Outcome outcome);
-
-enum class Verdict {
-    pass,
-    fail,
-    skipped,        // cannot be judged on this host or was not asked for
-    not_run,        // was to run, but something before it ended the run
-    hang,           // gave no answer in time
-    crash,          // took its machine down
-    not_applicable, // what it is about is not there; the reason says what
-};
-
-[[nodiscard]] std::string_view to_string(Verdict verdict);
 
 struct Measurement {
     std::string name;
@@ -74,9 +66,6 @@ struct CheckResult {
     std::vector<Measurement> measurements;
     nlohmann::json facts = nlohmann::json::object(); // whatever else the check knows, by name
 };
-
-// Whether a verdict is one that makes a run fail, unless it was expected.
-[[nodiscard]] bool is_bad(Verdict verdict);
 
 // Failed where a verdict is bad and not known, else passed; skipped checks change nothing.
 [[nodiscard]] Outcome outcome_of(std::span<const CheckResult> checks);
@@ -137,6 +126,7 @@ struct RunResult {
     std::optional<MachineFacts> machine;
     std::optional<topology::Plan> plan;
     std::vector<CheckResult> checks;
+    std::optional<Sweep> sweep; // of `stress`
     std::optional<KvmStatistics> kvm_stats;
     std::vector<Timing> timings; // in the order of the phases
 };

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "report/run_result.hpp"
 #include "report/stats.hpp"
+#include "report/verdict.hpp"
 
 namespace nestbed::report {
 
@@ -77,7 +77,7 @@ struct SweepPoint {
     std::string repeat; // the command line that runs this point alone
 };
 
-// Operations per second; empty where nothing was measured.
+// Operations per second, whatever the verdict; empty where nothing was measured.
 [[nodiscard]] std::optional<double> throughput(const SweepPoint& point);
 
 // The Universal Scalability Law (Gunther): X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1)).

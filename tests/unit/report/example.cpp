@@ -2,6 +2,8 @@
 
 #include <array>
 #include <chrono>
+#include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -117,11 +119,71 @@ RunResult full_result(std::uint32_t vcpus) {
     skipped.reason = "this KVM has no NMI";
     result.checks = {failed, skipped};
 
+    result.sweep = example_sweep();
     result.kvm_stats = KvmStatistics{
         .vcpu = {{"exits", {.unit = "", .values = std::vector<std::uint64_t>(vcpus, 0xffff'ffff'ffff'ffff)}}},
         .vm = {{"remote_tlb_flush", {.unit = "", .value = 12}}}};
     result.timings = {{.phase = "plan", .seconds = 0.001}, {.phase = "boot", .seconds = 1.25}};
     return result;
+}
+
+SweepPoint example_point(std::string driver, std::uint32_t vcpus, std::uint32_t repetition) {
+    SweepPoint point;
+    point.driver = std::move(driver);
+    point.configuration = {.policy = "numa", .page_size = "2M", .nested = "svm:-vgif", .topology = "2x1x2x1"};
+    point.vcpus = vcpus;
+    point.repetition = repetition;
+    point.seed = 0xffff'ffff'ffff'fffe;
+    point.verdict = Verdict::pass;
+    point.summary = "82656 sent, 82656 received";
+    point.unit = "interrupts";
+    point.operations = 82'656;
+    point.seconds = 0.5;
+    point.per_vcpu.assign(vcpus, 82'656.0 / vcpus);
+    constexpr std::array samples{900.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0};
+    point.distributions = {{.name = "latency",
+                            .summary = summarize(samples, "us", 1),
+                            .histogram = {.bounds = {0, 2, 4, 8}, .counts = {1, 2, 3}}}};
+    Matrix matrix{.name = "latency", .unit = "us", .rows = vcpus, .columns = vcpus, .values = {}};
+    for (std::uint32_t i = 0; i < vcpus * vcpus; ++i)
+        matrix.values.push_back(i % (vcpus + 1) == 0 ? std::numeric_limits<float>::quiet_NaN()
+                                                     : 1.5F + static_cast<float>(i));
+    point.matrices = {matrix};
+    point.facts = {{"remote_ns", 130.5}};
+    point.kvm_stats = {{"exits", 0xffff'ffff'ffff'ffff}};
+    point.repeat = "nestbed stress run ipi.unicast --vcpus 4 --seed 7";
+    return point;
+}
+
+Sweep example_sweep() {
+    Sweep sweep;
+    sweep.points = {example_point("ipi.unicast", 1, 0), example_point("ipi.unicast", 4, 1)};
+    auto late = example_point("locks", 4, 0);
+    late.verdict = Verdict::hang;
+    late.reason = "vCPU 3 was late";
+    late.details = {"vCPU 3: no progress for 10 s"};
+    late.operations = std::numeric_limits<double>::quiet_NaN();
+    late.stuck = {{.vcpu = 3, .lines = {"rip=0x1000", "KVM_EXIT_HLT"}}};
+    sweep.points.push_back(late);
+    sweep.fits = {{.driver = "ipi.unicast",
+                   .configuration = sweep.points[0].configuration,
+                   .points = 2,
+                   .lambda = {.value = 1000, .ci95 = {.low = 900, .high = 1100}},
+                   .sigma = {.value = 0.05, .ci95 = {.low = 0.01, .high = 0.09}},
+                   .kappa = {.value = 0.0001, .ci95 = {.low = 0.00005, .high = 0.0002}},
+                   .knee = UslCoefficient{.value = 97.5, .ci95 = {.low = 70, .high = 140}},
+                   .r_squared = 0.999,
+                   .why_not = ""},
+                  {.driver = "locks",
+                   .configuration = sweep.points[0].configuration,
+                   .points = 0,
+                   .lambda = {},
+                   .sigma = {},
+                   .kappa = {},
+                   .knee = {},
+                   .r_squared = 0,
+                   .why_not = "no point passed"}};
+    return sweep;
 }
 
 } // namespace nestbed::report::test

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "base/units.hpp"
 #include "report/host_check.hpp"
@@ -23,6 +24,12 @@ inline constexpr GuestNeeds example_needs{
 // The vCPUs spread over the host's nodes in equal consecutive blocks, each on a PU of its own as long as
 // there are any, and then from the node's first one again. 1 GiB a node.
 [[nodiscard]] topology::Plan example_plan(const topology::Host& host, std::uint32_t vcpus);
+
+// One that passed, with a distribution and a matrix.
+[[nodiscard]] SweepPoint example_point(std::string driver, std::uint32_t vcpus, std::uint32_t repetition);
+
+// Points that passed and one that was late, a fit and one that could not be.
+[[nodiscard]] Sweep example_sweep();
 
 // Every optional member present, every list with something in it.
 [[nodiscard]] RunResult full_result(std::uint32_t vcpus = 8);

@@ -127,8 +127,9 @@ TEST(Schema, LeavesOnlyTheseMembersOptional) {
                 optional.insert(name);
     }
     EXPECT_THAT(optional,
-                testing::ElementsAre("error", "host", "known", "kvm_stats", "machine", "plan", "pu_list",
-                                     "reason", "reference", "samples", "topology", "topology_xml"));
+                testing::ElementsAre("error", "host", "kappa", "knee", "known", "kvm_stats", "lambda",
+                                     "machine", "plan", "pu_list", "r_squared", "reason", "reference",
+                                     "samples", "sigma", "sweep", "topology", "topology_xml", "why_not"));
 }
 
 TEST(Schema, AllowsNoMemberThatItDoesNotName) {
@@ -176,6 +177,16 @@ TEST(Schema, RefusesValuesOfTheWrongKind) {
         {"/checks/0/measurements/0/count", -1},
         {"/kvm_stats/vcpu/exits/values/0", 0.5},
         {"/timings/0/seconds", "1"},
+        {"/sweep/points/0/verdict", "passed"},
+        {"/sweep/points/0/vcpus", -1},
+        {"/sweep/points/0/facts/remote_ns", "130"},
+        {"/sweep/points/0/kvm_stats/exits", 0.5},
+        {"/sweep/points/0/matrices/0/values_f32", "AAAA AAA"},
+        {"/sweep/points/0/distributions/0/histogram/counts/0", -1},
+        {"/sweep/points/2/stuck/0/lines/0", 7},
+        {"/sweep/fits/0/knee", 97},
+        {"/sweep/fits/0/lambda/ci95", Json::array({1})},
+        {"/sweep/fits/1/why_not", ""},
     };
     const auto document = full_document();
     for (const auto& [at, value] : cases) {
