@@ -1,14 +1,27 @@
 #include "cli/stress_command.hpp"
 
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "cli/output.hpp"
+#include "cli/progress_line.hpp"
+#include "cli/run_in_lab.hpp"
+#include "cli/stress_options.hpp"
+#include "cli/stress_text.hpp"
+#include "core/kvm/kvm.hpp"
+#include "core/supervise/supervisor.hpp"
+#include "report/json.hpp"
 #include "report/json_file.hpp"
+#include "report/nested_offer.hpp"
 #include "stress/drivers/registry.hpp"
 
 namespace nestbed::cli {
@@ -24,22 +37,191 @@ int list(const ListOptions& options) {
     const auto chosen = stress::select_drivers(options.patterns);
     if (!chosen)
         return complain(chosen.error());
-    if (options.json) {
-        auto document = nlohmann::ordered_json::array();
-        for (const auto* const driver : *chosen)
-            document.push_back({{"name", driver->name},
-                                {"title", driver->title},
-                                {"invariant", driver->invariant},
-                                {"unit", driver->unit},
-                                {"least_vcpus", driver->least_vcpus},
-                                {"nested", driver->nested}});
-        return print(report::dump({{"drivers", std::move(document)}}));
-    }
-    std::string text;
+    if (!options.json)
+        return print(driver_list(*chosen));
+    auto document = nlohmann::ordered_json::array();
     for (const auto* const driver : *chosen)
-        text += fmt::format("{:<20} {}{}\n{:20} holds: {}\n", driver->name, driver->title,
-                            driver->nested ? " (needs nested virtualization)" : "", "", driver->invariant);
-    return print(text);
+        document.push_back({{"name", driver->name},
+                            {"title", driver->title},
+                            {"invariant", driver->invariant},
+                            {"unit", driver->unit},
+                            {"least_vcpus", driver->least_vcpus},
+                            {"nested", driver->nested}});
+    return print(report::dump({{"drivers", std::move(document)}}));
+}
+
+// Why all of it runs in the lab; empty where it does not.
+std::optional<std::string> why_in_lab(const StressOptions& options, const stress::SweepRequest& request) {
+    if (options.where != "auto")
+        return options.where == "lab" ? std::optional<std::string>{"as asked"} : std::nullopt;
+    const auto kvm = kvm::Kvm::open();
+    if (!kvm)
+        return kvm.error().message();
+    const auto offer = report::nested_offer(*kvm);
+    if (offer.extension == nested::Extension::none &&
+        std::ranges::all_of(request.drivers, [](const auto* driver) { return driver->nested; }))
+        return offer.reason;
+    return {};
+}
+
+lab::LabRequest lab_request(const StressOptions& options) {
+    lab::LabRequest request;
+    request.arguments.assign(options.command_line.begin() + 1, options.command_line.end());
+    // Once more, and the last one counts.
+    request.arguments.insert(request.arguments.end(), {"--where", "host"});
+    return request;
+}
+
+// A sweep may take hours, and what it found must not depend on its end. But a document with matrices is
+// large: it is written now and then, and at the end.
+class Document {
+public:
+    Document(std::filesystem::path path, std::vector<std::string> command_line)
+        : _path{std::move(path)}, _command_line{std::move(command_line)} {}
+
+    Status write(report::RunResult so_far) {
+        so_far.command_line = _command_line;
+        const auto start = Clock::now();
+        auto written = report::write_json_file(_path, report::to_json(so_far));
+        _cost = Clock::now() - start;
+        _last = Clock::now();
+        return written;
+    }
+    // write() where it would take less than a twentieth of the time, and the last was some seconds ago.
+    Status write_now_and_then(const report::RunResult& so_far) {
+        const auto since = Clock::now() - _last;
+        return since < std::chrono::seconds{3} || since < 20 * _cost ? Status{} : write(so_far);
+    }
+    [[nodiscard]] const std::filesystem::path& path() const { return _path; }
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    std::filesystem::path _path;
+    std::vector<std::string> _command_line;
+    Clock::time_point _last = Clock::now();
+    Clock::duration _cost{0};
+};
+
+int run(const StressOptions& options) {
+    const auto request = read_stress_options(options);
+    if (!request)
+        return complain(request.error());
+    // Before the work, not after it: where the document cannot be written, nothing is worth starting.
+    std::error_code cannot;
+    std::filesystem::create_directories(options.directory, cannot);
+    if (cannot || ::access(options.directory.c_str(), W_OK) != 0)
+        return complain({ErrorKind::bad_input, "write results into " + options.directory,
+                         cannot ? cannot.message() : errno_text(errno),
+                         "name a folder of yours with -o DIR"});
+
+    auto supervisor = supervise::Supervisor::create();
+    if (!supervisor)
+        return complain(supervisor.error());
+    if (const auto why = why_in_lab(options, *request)) {
+        if (!options.json)
+            print(fmt::format("in the lab, an emulated AMD machine: {}\n", *why));
+        return run_in_lab(lab_request(options), **supervisor);
+    }
+    ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
+                          options.json && !is_terminal(STDERR_FILENO)};
+    Document document{std::filesystem::path{options.directory} / "run.json", options.command_line};
+    const bool colour = is_terminal(STDOUT_FILENO);
+    const auto say = [&](const std::string& text) {
+        progress.clear();
+        if (!options.json)
+            print(text);
+    };
+    std::optional<Error> unwritten;
+    auto result = stress::sweep(
+        *request, **supervisor,
+        {.started = {},
+         .progress = [&](const stress::Progress& now) { progress.show(now.what, now.fraction); },
+         .finished =
+             [&](const report::SweepPoint& point, const report::RunResult& so_far) {
+                 say(point_lines(point, colour));
+                 if (auto written = document.write_now_and_then(so_far); !written && !unwritten)
+                     unwritten = written.error();
+             }});
+    progress.clear();
+    if (auto written = document.write(result); !written)
+        return complain(written.error());
+    if (unwritten) // in between, though not at the end
+        complain(*unwritten);
+    result.command_line = options.command_line;
+    if (options.json)
+        print(report::dump(report::to_json(result)));
+    else if (!result.sweep->points.empty())
+        print(sweep_conclusion(result, document.path().string()));
+    if (result.error)
+        complain(*result.error);
+    return report::exit_code(result.outcome);
+}
+
+void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOptions>& options) {
+    auto* const runner = command.add_subcommand(
+        "run", "Run drivers, each vCPU count and configuration on a machine of its own");
+    runner->add_option("DRIVER", options->drivers, "Shell patterns over the names; all: a mix of all of them")
+        ->required();
+    runner
+        ->add_option("--vcpus", options->vcpus,
+                     "Counts such as 1,2,4..max or 8..64:8; a range doubles, or has a step [1..288]")
+        ->type_name("LIST");
+    runner
+        ->add_option("--duration", options->duration_s,
+                     "Seconds that a driver works at each point; of `all`, seconds in total")
+        ->check(CLI::Range(0.01, 1e6))
+        ->capture_default_str();
+    runner
+        ->add_option("--repeat", options->repeat,
+                     "Times that each point is measured, in turn with the others")
+        ->check(CLI::Range(1, 10000))
+        ->capture_default_str();
+    runner->add_option("--seed", options->seed, "The same seed gives the same work")->capture_default_str();
+    runner->add_option("--policy", options->policies, "Placements, see `nestbed plan --help`")
+        ->type_name("NAME,...")
+        ->capture_default_str();
+    runner->add_option("--pages", options->pages, "Pages behind the guest's memory: 4K, thp, 2M, 1G")
+        ->type_name("SIZE,...")
+        ->capture_default_str();
+    runner
+        ->add_option("--nested", options->profiles,
+                     "What the guest is shown of VMX and SVM, see `nestbed validate --help`")
+        ->type_name("PROFILE,...")
+        ->capture_default_str();
+    runner
+        ->add_option("--topology", options->topologies,
+                     "Shapes that the guest is shown; one each time it is given")
+        ->type_name("SHAPE")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    runner->add_option("--memory", options->memory, "Guest memory [what vCPUs and driver need]")
+        ->type_name("SIZE");
+    runner
+        ->add_option("--timeout", options->timeout_s,
+                     "Seconds beyond its duration after which a point has hung [60, and 0.15 for each vCPU]")
+        ->check(CLI::NonNegativeNumber);
+    runner
+        ->add_option(
+            "--where", options->where,
+            "host, lab (an emulated AMD machine), or auto: the lab where there is no KVM to use, and for "
+            "drivers of L2 guests where KVM offers neither SVM nor VMX")
+        ->check(CLI::IsMember({"auto", "host", "lab"}))
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+        ->capture_default_str();
+    runner->add_option("-o,--output", options->directory, "Folder for run.json, the result document")
+        ->type_name("DIR")
+        ->capture_default_str();
+    runner->add_flag("--json", options->json, "Print the result document instead of the verdicts");
+    runner->footer(
+        "Exit code: 0 all held, 1 an invariant did not or a machine hung, 2 bad usage or input, 3 the host\n"
+        "lacks what was asked, 130 interrupted. What was measured until then is in run.json.\n\n"
+        "Examples:\n"
+        "  nestbed stress run ipi.unicast --vcpus 1,2,4..max\n"
+        "  nestbed stress run 'lock.*' --vcpus 8..64:8 --repeat 5 --policy compact,scatter\n"
+        "  nestbed stress run memory --pages 4K,2M,thp --duration 5\n"
+        "  nestbed stress run all --duration 600 --seed 7");
+    runner->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 
 } // namespace
@@ -49,12 +231,15 @@ void add_stress_command(CLI::App& app, Action& action, std::vector<std::string> 
         app.add_subcommand("stress", "Load many vCPUs, see that nothing is lost, and how it scales");
     command->require_subcommand(1);
 
-    auto options = std::make_shared<ListOptions>();
+    auto listed = std::make_shared<ListOptions>();
     auto* const lister = command->add_subcommand("list", "The drivers by name, and what each proves");
-    lister->add_option("PATTERN", options->patterns, "Shell patterns over the names [all]");
-    lister->add_flag("--json", options->json, "As JSON");
-    lister->callback([options, &action] { action = [options] { return list(*options); }; });
-    static_cast<void>(command_line);
+    lister->add_option("PATTERN", listed->patterns, "Shell patterns over the names [all]");
+    lister->add_flag("--json", listed->json, "As JSON");
+    lister->callback([listed, &action] { action = [listed] { return list(*listed); }; });
+
+    auto options = std::make_shared<StressOptions>();
+    options->command_line = std::move(command_line);
+    add_run(*command, action, options);
 }
 
 } // namespace nestbed::cli

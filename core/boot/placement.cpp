@@ -40,10 +40,19 @@ public:
     }
 
     [[nodiscard]] Extent largest_left() const {
-        const auto largest =
-            std::max_element(_free.begin(), _free.end(),
-                             [](const RamRange& a, const RamRange& b) { return a.bytes < b.bytes; });
-        return largest == _free.end() ? Extent{} : Extent{largest->address, largest->bytes};
+        Extent largest;
+        for (const auto& range : _free)
+            if (range.bytes > largest.bytes)
+                largest = {range.address, range.bytes};
+        return largest;
+    }
+
+    [[nodiscard]] Extent largest_left_on(std::uint32_t virtual_node) const {
+        Extent largest;
+        for (const auto& range : _free)
+            if (range.virtual_node == virtual_node && range.bytes > largest.bytes)
+                largest = {range.address, range.bytes};
+        return largest;
     }
 
 private:
@@ -144,6 +153,8 @@ Result<GuestPlacement> place_guest(const topology::Plan& plan, std::span<const R
         placement.blocks.push_back(block->address);
     }
     placement.scratch = allocator.largest_left();
+    for (const auto& node : plan.nodes)
+        placement.node_scratch.push_back(allocator.largest_left_on(node.virtual_node));
     return placement;
 }
 

@@ -23,7 +23,9 @@ struct GuestPlacement {
     Extent vcpu_blocks;  // 8 bytes per vCPU
     Extent header;
     Extent ring;
-    Extent scratch;                    // the largest stretch of RAM left
+    Extent scratch; // the largest stretch of RAM left
+    // The largest stretch left of each virtual node, in the order of the plan; `scratch` is one of them.
+    std::vector<Extent> node_scratch;
     std::vector<std::uint64_t> blocks; // GPA of each vCPU's block
 };
 

@@ -85,6 +85,9 @@ public:
     // job.
     [[nodiscard]] double progress() const { return _guest.progress(); }
 
+    // vCPUs that have not finished what they were given, or met an exception.
+    [[nodiscard]] std::vector<std::uint32_t> suspects() const { return _guest.suspects(); }
+
     // Stops all vCPUs and describes those that matter, a line each: registers, mp_state, last exits; then the
     // last lines that the guest logged. Nothing where all is well.
     [[nodiscard]] std::vector<std::string> diagnose();
@@ -100,6 +103,10 @@ public:
     [[nodiscard]] const GuestMemory& memory() const noexcept { return _chassis->memory(); }
     [[nodiscard]] const core::cpu::Table& cpuid() const noexcept { return _chassis->cpuid(); }
     [[nodiscard]] boot::Extent scratch() const noexcept { return _placement.scratch; }
+    // By virtual node, in the order of the plan. scratch() is one of them.
+    [[nodiscard]] const std::vector<boot::Extent>& node_scratch() const noexcept {
+        return _placement.node_scratch;
+    }
     [[nodiscard]] std::uint64_t exits_counted(std::uint32_t vcpu) const { return _exit_counter.count(vcpu); }
     // Stores to, and loads from, the page at wire::exit_page_gpa.
     [[nodiscard]] std::uint64_t mmio_counted(std::uint32_t vcpu) const { return _mmio_counter.count(vcpu); }

@@ -13,7 +13,8 @@ namespace nestbed::stress {
 namespace {
 
 constexpr std::array groups{
-    &exit_drivers,
+    &bringup_drivers, &ipi_drivers,  &cache_line_drivers, &timer_drivers,
+    &exit_drivers,    &lock_drivers, &memory_drivers,
 };
 
 std::vector<StressDriver> gather() {

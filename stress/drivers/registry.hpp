@@ -20,6 +20,12 @@ namespace nestbed::stress {
 select_drivers(const std::vector<std::string>& patterns);
 
 // Each in the file of its drivers.
+[[nodiscard]] std::span<const StressDriver> bringup_drivers();
+[[nodiscard]] std::span<const StressDriver> ipi_drivers();
+[[nodiscard]] std::span<const StressDriver> cache_line_drivers();
+[[nodiscard]] std::span<const StressDriver> timer_drivers();
 [[nodiscard]] std::span<const StressDriver> exit_drivers();
+[[nodiscard]] std::span<const StressDriver> lock_drivers();
+[[nodiscard]] std::span<const StressDriver> memory_drivers();
 
 } // namespace nestbed::stress

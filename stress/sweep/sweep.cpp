@@ -1,0 +1,283 @@
+#include "stress/sweep/sweep.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/boot/placement.hpp"
+#include "report/host_facts.hpp"
+#include "report/nested_offer.hpp"
+#include "stress/drivers/died.hpp"
+#include "stress/kvm_statistics.hpp"
+#include "stress/sweep/schedule.hpp"
+#include "stress/sweep/vcpu_counts.hpp"
+
+namespace nestbed::stress {
+
+namespace {
+
+using namespace std::chrono_literals;
+using supervise::Clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Of a word that a shell would take apart.
+std::string quoted(const std::string& word) {
+    return word.find_first_of(" *?;$&|<>()'\"\\") == std::string::npos ? word : fmt::format("'{}'", word);
+}
+
+void take_counted(report::SweepPoint& point, Counted counted) {
+    point.verdict = counted.verdict;
+    point.summary = std::move(counted.summary);
+    point.reason = std::move(counted.reason);
+    point.details = std::move(counted.details);
+    point.operations = counted.operations;
+    point.seconds = counted.seconds;
+    point.per_vcpu = std::move(counted.per_vcpu);
+    point.distributions = std::move(counted.distributions);
+    point.matrices = std::move(counted.matrices);
+    point.facts = std::move(counted.facts);
+    point.stuck = std::move(counted.stuck);
+}
+
+// One sweep, point by point.
+class Run {
+public:
+    Run(const SweepRequest& request, supervise::Supervisor& supervisor, const SweepObserver& observer)
+        : _request{request}, _supervisor{supervisor}, _observer{observer} {
+        _result.kind = "stress";
+        _result.started_at = std::chrono::system_clock::now();
+        _result.seed = request.seed;
+        _result.sweep.emplace();
+    }
+
+    report::RunResult go() {
+        if (auto ready = prepare(); !ready)
+            _result.error = ready.error();
+        else if (_request.mix)
+            run_mix();
+        else
+            run_points();
+        _result.outcome = outcome_of(*_result.sweep, _result.error);
+        _result.duration_s = seconds_since(_start);
+        return std::move(_result);
+    }
+
+private:
+    Status prepare() {
+        _host = topology::discover("auto");
+        auto kvm = kvm::Kvm::open();
+        _result.host = report::gather_host_facts(_host ? &*_host : nullptr, kvm ? &*kvm : nullptr);
+        if (!_host)
+            return tl::unexpected{_host.error()};
+        if (!kvm)
+            return tl::unexpected{kvm.error()};
+        _offer = report::nested_offer(*kvm);
+        const auto most = static_cast<std::uint32_t>(std::max(kvm->check_extension(KVM_CAP_MAX_VCPUS), 1));
+        const auto& shape = _request.configurations.front().machine.shape;
+        auto counts = !_request.vcpus.empty() ? parse_vcpu_counts(_request.vcpus, most)
+                      : shape ? Result<std::vector<std::uint32_t>>{{static_cast<std::uint32_t>(
+                                    topology::vcpu_count(*shape))}}
+                              : Result<std::vector<std::uint32_t>>{default_vcpu_counts(most)};
+        if (!counts)
+            return tl::unexpected{counts.error()};
+        _counts = std::move(*counts);
+        if (_observer.started)
+            _observer.started(_result);
+        return {};
+    }
+
+    [[nodiscard]] Axes axes() const {
+        return {_request.drivers, _request.configurations.size(), _counts, _request.seed};
+    }
+
+    void run_points() {
+        const auto points = plan_sweep(axes(), _request.repeat);
+        const auto weight = [&](const PlannedPoint& point) {
+            return std::chrono::duration<double>(_request.duration).count() + overhead_seconds(point.vcpus);
+        };
+        double total = 0;
+        for (const auto& point : points)
+            total += weight(point);
+        double done = 0;
+        for (const auto& point : points) {
+            if (!run_point(point, _request.duration,
+                           [&](double part) { return (done + part * weight(point)) / total; }))
+                return;
+            done += weight(point);
+        }
+        if (points.empty())
+            _result.error =
+                Error{ErrorKind::bad_input, "sweep " + std::string{_request.drivers.front()->name},
+                      fmt::format("it needs {} vCPUs or more", _request.drivers.front()->least_vcpus),
+                      "ask for more with --vcpus"};
+    }
+
+    void run_mix() {
+        const auto slot = mix_slot(_request.duration, _request.drivers.size());
+        const auto left = [&] {
+            return _request.duration -
+                   std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - _start);
+        };
+        const auto fraction = [&](double) {
+            return seconds_since(_start) / std::chrono::duration<double>(_request.duration).count();
+        };
+        for (std::uint32_t round = 0; left() > 0ms; ++round) {
+            const auto points = plan_mix_round(axes(), round);
+            if (points.empty())
+                return;
+            for (const auto& point : points)
+                if (left() <= 0ms ||
+                    !run_point(point, std::clamp(slot, 1ms, std::max(left(), 1ms)), fraction))
+                    return;
+        }
+    }
+
+    // False: the sweep is over.
+    bool run_point(const PlannedPoint& planned, std::chrono::milliseconds duration,
+                   const std::function<double(double)>& fraction) {
+        const auto& configuration = _request.configurations[planned.configuration];
+        report::SweepPoint point;
+        point.driver = planned.driver->name;
+        point.configuration = configuration.asked;
+        point.vcpus = planned.vcpus;
+        point.repetition = planned.repetition;
+        point.seed = planned.seed;
+        point.unit = planned.driver->unit;
+        point.repeat = repeat_command(point, duration);
+        double part = 0;
+        const auto say = [&] {
+            if (_observer.progress)
+                _observer.progress(
+                    {fmt::format("{}, {}", point.driver, vcpus_text(point.vcpus)), fraction(part)});
+        };
+        say();
+        const auto ticker = _supervisor.every(500ms, say);
+        const auto ran = run_driver(*planned.driver, configuration.machine, point, duration,
+                                    [&](double now) { part = now; });
+        if (!ran) {
+            point.verdict = report::Verdict::not_run;
+            point.reason = ran.error().message();
+            if (!_result.error || ran.error().kind == ErrorKind::cancelled)
+                _result.error = ran.error();
+        }
+        _result.sweep->points.push_back(std::move(point));
+        if (_observer.finished)
+            _observer.finished(_result.sweep->points.back(), _result);
+        if (!_supervisor.cancelled())
+            return true;
+        if (auto stopped = _supervisor.await([] { return true; }, Clock::now(), {}); !stopped)
+            _result.error = stopped.error(); // which signal
+        return false;
+    }
+
+    // Errors: what kept the driver from running at all.
+    Status run_driver(const StressDriver& driver, const MachineRequest& asked, report::SweepPoint& point,
+                      std::chrono::milliseconds duration, std::function<void(double)> progress) {
+        if (driver.nested && _offer.extension == nested::Extension::none) {
+            take_counted(point, skipped(fmt::format("{}; add --where lab", _offer.reason)));
+            return {};
+        }
+        auto request = asked;
+        request.all_vcpus = false;
+        request.vcpus = point.vcpus;
+        request.memory_bytes = asked.memory_bytes.value_or(boot::default_memory_bytes(point.vcpus)) +
+                               (driver.more_memory != nullptr ? driver.more_memory(point.vcpus) : 0);
+        auto setup = set_up(request, {.host = _host, .kvm = kvm::Kvm::open()});
+        if (!setup)
+            return tl::unexpected{setup.error()};
+        if (!_result.machine) {
+            const auto& plan = setup->plan;
+            _result.machine = report::MachineFacts{static_cast<std::uint32_t>(plan.vcpus.size()), plan.shape,
+                                                   plan.memory_bytes(), plan.page_size};
+        }
+        StressContext context{.setup = *setup,
+                              .supervisor = _supervisor,
+                              .machine = nullptr,
+                              .seed = point.seed,
+                              .duration = duration,
+                              .deadline = _request.timeout.value_or(60s + point.vcpus * 150ms),
+                              .progress = std::move(progress)};
+        if (driver.machines == Machines::own)
+            return driver.run(context).map([&](Counted counted) { take_counted(point, std::move(counted)); });
+        return run_on_machine(driver, context, point);
+    }
+
+    Status run_on_machine(const StressDriver& driver, StressContext& context, report::SweepPoint& point) {
+        auto machine = machine::Machine::create(context.setup.kvm,
+                                                {.plan = context.setup.plan,
+                                                 .payload = &context.setup.payload,
+                                                 .nested = context.setup.shown.nested,
+                                                 .hidden = context.setup.shown.hidden,
+                                                 .memory = driver.memory},
+                                                _supervisor);
+        if (!machine)
+            return tl::unexpected{machine.error()};
+        context.machine = machine->get();
+        auto counted = (*machine)->boot(context.deadline).and_then([&] { return driver.run(context); });
+        if (!counted && !is_death(counted.error()))
+            return tl::unexpected{counted.error()};
+        take_counted(point, counted ? std::move(*counted) : died(**machine, counted.error()));
+        // One whose threads do not leave the kernel is no reason to end: its verdict says so, and it is kept.
+        if (auto stopped = (*machine)->stop(); !stopped) {
+            point.verdict = report::Verdict::hang;
+            point.details.push_back(stopped.error().message());
+            return {};
+        }
+        for (const auto& [name, statistic] : kvm_statistics((*machine)->chassis().statistics()).vcpu)
+            if (statistic.unit.empty() || statistic.unit == "ns") {
+                auto& sum = point.kvm_stats[name];
+                for (const auto value : statistic.values)
+                    sum += value;
+            }
+        return {};
+    }
+
+    const SweepRequest& _request;
+    supervise::Supervisor& _supervisor;
+    const SweepObserver& _observer;
+    report::RunResult _result;
+    Clock::time_point _start = Clock::now();
+    Result<topology::Host> _host = topology::Host{};
+    nested::Offer _offer;
+    std::vector<std::uint32_t> _counts;
+};
+
+} // namespace
+
+report::RunResult sweep(const SweepRequest& request, supervise::Supervisor& supervisor,
+                        const SweepObserver& observer) {
+    return Run{request, supervisor, observer}.go();
+}
+
+report::Outcome outcome_of(const report::Sweep& sweep, const std::optional<Error>& error) {
+    if (error && error->kind == ErrorKind::cancelled)
+        return report::Outcome::cancelled;
+    const auto spoils = [](const report::SweepPoint& point) {
+        return point.verdict != report::Verdict::not_run && report::is_bad(point.verdict);
+    };
+    if (std::ranges::any_of(sweep.points, spoils))
+        return report::Outcome::failed;
+    return error ? report::outcome_of(error->kind) : report::Outcome::passed;
+}
+
+std::string repeat_command(const report::SweepPoint& point, std::chrono::milliseconds duration) {
+    const auto& asked = point.configuration;
+    const report::Configuration usual{"numa", "4K", "auto", ""};
+    auto command = fmt::format("nestbed stress run {} --vcpus {} --seed {} --duration {}", point.driver,
+                               point.vcpus, point.seed, std::chrono::duration<double>(duration).count());
+    const auto add = [&](std::string_view option, const std::string& value, const std::string& otherwise) {
+        if (!value.empty() && value != otherwise)
+            command += fmt::format(" {} {}", option, quoted(value));
+    };
+    add("--policy", asked.policy, usual.policy);
+    add("--pages", asked.page_size, usual.page_size);
+    add("--nested", asked.nested, usual.nested);
+    add("--topology", asked.topology, usual.topology);
+    return command;
+}
+
+} // namespace nestbed::stress

@@ -1,0 +1,55 @@
+// Drivers, run over vCPU counts and configurations, each point on a machine of its own.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/supervise/supervisor.hpp"
+#include "report/run_result.hpp"
+#include "report/sweep.hpp"
+#include "stress/drivers/stress_driver.hpp"
+#include "stress/setup.hpp"
+#include "stress/validate.hpp"
+
+namespace nestbed::stress {
+
+struct SweepConfiguration {
+    report::Configuration asked;
+    MachineRequest machine; // its vCPUs are those of the point
+};
+
+struct SweepRequest {
+    std::vector<const StressDriver*> drivers;
+    std::string vcpus; // see parse_vcpu_counts(); empty: what the shape has, or default_vcpu_counts()
+    std::vector<SweepConfiguration> configurations; // at least one
+    std::chrono::milliseconds duration{2000};       // of each point; of all of a mix
+    std::uint32_t repeat = 1;
+    std::uint64_t seed = 1;
+    bool mix = false; // drivers in turn, drawn from the seed, until the duration is over
+    std::optional<std::chrono::milliseconds> timeout; // of each step, beyond the duration; empty: by vCPUs
+};
+
+// Called on the control thread.
+struct SweepObserver {
+    std::function<void(const report::RunResult&)> started; // host and number of points are known
+    std::function<void(const Progress&)> progress;
+    // After each point; the result holds it and all before it.
+    std::function<void(const report::SweepPoint&, const report::RunResult&)> finished;
+};
+
+// Always returns what is known, whatever went wrong on the way. A point that fails, hangs, or finds the host
+// lacking something leaves the others to run; only a signal ends a sweep.
+[[nodiscard]] report::RunResult sweep(const SweepRequest& request, supervise::Supervisor& supervisor,
+                                      const SweepObserver& observer);
+
+// Failed where an invariant did not hold; else that of the first error that kept a point from running.
+[[nodiscard]] report::Outcome outcome_of(const report::Sweep& sweep, const std::optional<Error>& error);
+
+// The command line that runs a point alone.
+[[nodiscard]] std::string repeat_command(const report::SweepPoint& point, std::chrono::milliseconds duration);
+
+} // namespace nestbed::stress

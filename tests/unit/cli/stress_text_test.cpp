@@ -1,0 +1,78 @@
+#include "cli/stress_text.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace nestbed::cli {
+namespace {
+
+using report::Verdict;
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(RateText, HasThreeDigits) {
+    EXPECT_EQ(rate_text(0.5), "0.5 ");
+    EXPECT_EQ(rate_text(7.25), "7.25 ");
+    EXPECT_EQ(rate_text(999), "999 ");
+    EXPECT_EQ(rate_text(1000), "1 k");
+    EXPECT_EQ(rate_text(850'000), "850 k");
+    EXPECT_EQ(rate_text(12.34e6), "12.3 M");
+    EXPECT_EQ(rate_text(3e9), "3 G");
+}
+
+report::SweepPoint point() {
+    report::SweepPoint p;
+    p.driver = "ipi.unicast";
+    p.configuration = {"numa", "4K", "auto", ""};
+    p.vcpus = 288;
+    p.verdict = Verdict::pass;
+    p.summary = "10 sent, 10 received, 0 wrong";
+    p.unit = "interrupts";
+    p.operations = 24'000;
+    p.seconds = 2;
+    p.repeat = "nestbed stress run ipi.unicast";
+    return p;
+}
+
+TEST(PointLines, SayWhatHeldInOneLine) {
+    EXPECT_EQ(point_lines(point(), false),
+              "pass    ipi.unicast        288 vCPUs  numa  12 kinterrupts/s  10 sent, "
+              "10 received, 0 wrong\n");
+}
+
+TEST(PointLines, TellAllOfWhatDidNot) {
+    auto bad = point();
+    bad.verdict = Verdict::hang;
+    bad.details = {"logged"};
+    bad.stuck = {{7, {"vCPU 7: halted", "  kernel: kvm_vcpu_block"}}};
+    const auto text = point_lines(bad, false);
+    for (const auto* const part :
+         {"hang", "logged", "vCPU 7: halted", "kvm_vcpu_block", "repeat: nestbed stress run"})
+        EXPECT_THAT(text, HasSubstr(part));
+}
+
+TEST(PointLines, GiveTheReasonOfWhatWasNotRun) {
+    auto skipped = point();
+    skipped.verdict = Verdict::skipped;
+    skipped.reason = "no SVM";
+    EXPECT_THAT(point_lines(skipped, false), HasSubstr("no SVM"));
+    EXPECT_THAT(point_lines(skipped, false), Not(HasSubstr("repeat")));
+    skipped.configuration = {"scatter", "2M", "off", "2x2"};
+    EXPECT_THAT(point_lines(skipped, false), HasSubstr("scatter 2M off 2x2"));
+}
+
+TEST(SweepConclusion, Counts) {
+    report::RunResult run;
+    run.outcome = report::Outcome::failed;
+    run.sweep.emplace();
+    for (const auto verdict : {Verdict::pass, Verdict::pass, Verdict::hang, Verdict::skipped}) {
+        run.sweep->points.push_back(point());
+        run.sweep->points.back().verdict = verdict;
+    }
+    EXPECT_THAT(sweep_conclusion(run, "r/run.json"),
+                HasSubstr("failed: 2 passed, 0 failed, 1 hung, 0 crashed, 1 skipped, 0 not run"));
+    EXPECT_THAT(sweep_conclusion(run, "r/run.json"), HasSubstr("r/run.json"));
+}
+
+} // namespace
+} // namespace nestbed::cli
