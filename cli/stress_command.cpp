@@ -64,8 +64,18 @@ std::optional<std::string> why_in_lab(const StressOptions& options, const stress
     return {};
 }
 
-lab::LabRequest lab_request(const StressOptions& options) {
+// A dozen vCPU counts, machines that take as long as the work, and slower ones there.
+std::chrono::milliseconds patience(const StressOptions& options, const stress::SweepRequest& request) {
+    const auto points = request.mix ? 1.0
+                                    : 12.0 * static_cast<double>(request.drivers.size()) *
+                                          static_cast<double>(request.configurations.size()) * options.repeat;
+    const auto seconds = std::min(points * (options.duration_s + 10) * 4, 7 * 86400.0);
+    return std::chrono::minutes{30} + std::chrono::milliseconds{static_cast<std::int64_t>(seconds * 1000)};
+}
+
+lab::LabRequest lab_request(const StressOptions& options, const stress::SweepRequest& sweep) {
     lab::LabRequest request;
+    request.timeout = patience(options, sweep);
     request.arguments.assign(options.command_line.begin() + 1, options.command_line.end());
     // Once more, and the last one counts.
     request.arguments.insert(request.arguments.end(), {"--where", "host"});
@@ -121,7 +131,7 @@ int run(const StressOptions& options) {
     if (const auto why = why_in_lab(options, *request)) {
         if (!options.json)
             print(fmt::format("in the lab, an emulated AMD machine: {}\n", *why));
-        return run_in_lab(lab_request(options), **supervisor);
+        return run_in_lab(lab_request(options, *request), **supervisor);
     }
     ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
                           options.json && !is_terminal(STDERR_FILENO)};
@@ -152,7 +162,7 @@ int run(const StressOptions& options) {
     if (options.json)
         print(report::dump(report::to_json(result)));
     else if (!result.sweep->points.empty())
-        print(sweep_conclusion(result, document.path().string()));
+        print(fit_lines(result.sweep->fits) + sweep_conclusion(result, document.path().string()));
     if (result.error)
         complain(*result.error);
     return report::exit_code(result.outcome);

@@ -33,7 +33,7 @@ std::string rate_text(double per_second) {
     for (const auto& [scale, suffix] : units)
         if (per_second >= scale)
             return fmt::format("{:.3g}{}", per_second / scale, suffix);
-    return fmt::format("{:.3g} ", per_second);
+    return fmt::format("{:.3g}", per_second);
 }
 
 std::string driver_list(std::span<const stress::StressDriver* const> drivers) {
@@ -49,10 +49,10 @@ std::string point_lines(const report::SweepPoint& point, bool colour) {
     auto word = fmt::format("{:<7}", report::to_string(point.verdict));
     if (colour && (bad || point.verdict == Verdict::pass))
         word = fmt::format(fg(bad ? fmt::terminal_color::red : fmt::terminal_color::green), "{}", word);
-    auto line = fmt::format("{} {:<16} {:>5} vCPUs  {}", word, point.driver, point.vcpus,
+    auto line = fmt::format("{} {:<16} {:>10}  {}", word, point.driver, stress::vcpus_text(point.vcpus),
                             configuration_text(point.configuration));
     if (const auto rate = report::throughput(point))
-        line += fmt::format("  {}{}/s", rate_text(*rate), point.unit);
+        line += fmt::format("  {} {}/s", rate_text(*rate), point.unit);
     line += fmt::format("  {}\n", point.reason.empty() ? point.summary : point.reason);
     if (!bad)
         return line;
@@ -62,6 +62,21 @@ std::string point_lines(const report::SweepPoint& point, bool colour) {
         for (const auto& detail : stuck.lines)
             line += fmt::format("        {}\n", detail);
     return line + fmt::format("        repeat: {}\n", point.repeat);
+}
+
+std::string fit_lines(std::span<const report::UslFit> fits) {
+    std::string text;
+    for (const auto& fit : fits) {
+        if (!fit.why_not.empty())
+            continue;
+        text += fmt::format("{}, {}: {} a second by one vCPU, contention {:.3g}, coherency {:.3g}",
+                            fit.driver, configuration_text(fit.configuration), rate_text(fit.lambda.value),
+                            fit.sigma.value, fit.kappa.value);
+        text += fit.knee ? fmt::format(", most at {:.0f} vCPUs ({:.0f} to {:.0f})\n", fit.knee->value,
+                                       fit.knee->ci95.low, fit.knee->ci95.high)
+                         : std::string{", no knee\n"};
+    }
+    return text.empty() ? text : "\nUniversal Scalability Law:\n" + text;
 }
 
 std::string sweep_conclusion(const report::RunResult& run, const std::string& document) {

@@ -17,10 +17,13 @@ namespace nestbed::cli {
 // known, and the command that repeats it.
 [[nodiscard]] std::string point_lines(const report::SweepPoint& point, bool colour);
 
+// How each driver scales, where there is a fit.
+[[nodiscard]] std::string fit_lines(std::span<const report::UslFit> fits);
+
 // The counts, ending in where the document is.
 [[nodiscard]] std::string sweep_conclusion(const report::RunResult& run, const std::string& document);
 
-// "12.3 M", "850 k", "7.25 ": three significant digits.
+// "12.3 M", "850 k", "7.25": three significant digits.
 [[nodiscard]] std::string rate_text(double per_second);
 
 } // namespace nestbed::cli

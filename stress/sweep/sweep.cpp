@@ -1,6 +1,7 @@
 #include "stress/sweep/sweep.hpp"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 #include "core/boot/placement.hpp"
 #include "report/host_facts.hpp"
 #include "report/nested_offer.hpp"
+#include "report/usl.hpp"
 #include "stress/drivers/died.hpp"
 #include "stress/kvm_statistics.hpp"
 #include "stress/sweep/schedule.hpp"
@@ -61,6 +63,8 @@ public:
             run_mix();
         else
             run_points();
+        if (!_request.mix)
+            _result.sweep->fits = report::fit_sweep(_result.sweep->points, {.seed = _request.seed});
         _result.outcome = outcome_of(*_result.sweep, _result.error);
         _result.duration_s = seconds_since(_start);
         return std::move(_result);
@@ -77,11 +81,14 @@ private:
             return tl::unexpected{kvm.error()};
         _offer = report::nested_offer(*kvm);
         const auto most = static_cast<std::uint32_t>(std::max(kvm->check_extension(KVM_CAP_MAX_VCPUS), 1));
-        const auto& shape = _request.configurations.front().machine.shape;
+        const auto& asked = _request.configurations.front().machine;
+        // What a shape, a plan file or a traffic matrix has is not asked for again.
+        auto fixed = asked.vcpus;
+        if (asked.shape)
+            fixed = static_cast<std::uint32_t>(topology::vcpu_count(*asked.shape));
         auto counts = !_request.vcpus.empty() ? parse_vcpu_counts(_request.vcpus, most)
-                      : shape ? Result<std::vector<std::uint32_t>>{{static_cast<std::uint32_t>(
-                                    topology::vcpu_count(*shape))}}
-                              : Result<std::vector<std::uint32_t>>{default_vcpu_counts(most)};
+                      : fixed                 ? Result<std::vector<std::uint32_t>>{{*fixed}}
+                                              : default_vcpu_counts(most);
         if (!counts)
             return tl::unexpected{counts.error()};
         _counts = std::move(*counts);
@@ -90,12 +97,12 @@ private:
         return {};
     }
 
-    [[nodiscard]] Axes axes() const {
-        return {_request.drivers, _request.configurations.size(), _counts, _request.seed};
+    [[nodiscard]] Axes axes(std::span<const StressDriver* const> drivers) const {
+        return {drivers, _request.configurations.size(), _counts, _request.seed};
     }
 
     void run_points() {
-        const auto points = plan_sweep(axes(), _request.repeat);
+        const auto points = plan_sweep(axes(_request.drivers), _request.repeat);
         const auto weight = [&](const PlannedPoint& point) {
             return std::chrono::duration<double>(_request.duration).count() + overhead_seconds(point.vcpus);
         };
@@ -125,14 +132,25 @@ private:
         const auto fraction = [&](double) {
             return seconds_since(_start) / std::chrono::duration<double>(_request.duration).count();
         };
+        auto drivers = _request.drivers;
         for (std::uint32_t round = 0; left() > 0ms; ++round) {
-            const auto points = plan_mix_round(axes(), round);
+            const auto points = plan_mix_round(axes(drivers), round);
             if (points.empty())
                 return;
             for (const auto& point : points)
                 if (left() <= 0ms ||
                     !run_point(point, std::clamp(slot, 1ms, std::max(left(), 1ms)), fraction))
                     return;
+            // Once is enough to say that there are no L2 guests here; and where nothing runs at all, nothing
+            // will.
+            if (_offer.extension == nested::Extension::none)
+                std::erase_if(drivers, [](const auto* driver) { return driver->nested; });
+            const auto this_round = std::span{_result.sweep->points}.last(points.size());
+            if (std::ranges::all_of(this_round, [](const report::SweepPoint& point) {
+                    return point.verdict == report::Verdict::skipped ||
+                           point.verdict == report::Verdict::not_run;
+                }))
+                return;
         }
     }
 
@@ -184,8 +202,9 @@ private:
         auto request = asked;
         request.all_vcpus = false;
         request.vcpus = point.vcpus;
-        request.memory_bytes = asked.memory_bytes.value_or(boot::default_memory_bytes(point.vcpus)) +
-                               (driver.more_memory != nullptr ? driver.more_memory(point.vcpus) : 0);
+        if (!request.memory_bytes)
+            request.memory_bytes = boot::default_memory_bytes(point.vcpus) +
+                                   (driver.more_memory != nullptr ? driver.more_memory(point.vcpus) : 0);
         auto setup = set_up(request, {.host = _host, .kvm = kvm::Kvm::open()});
         if (!setup)
             return tl::unexpected{setup.error()};

@@ -1,5 +1,7 @@
 #include "cli/stress_text.hpp"
 
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,9 +13,9 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST(RateText, HasThreeDigits) {
-    EXPECT_EQ(rate_text(0.5), "0.5 ");
-    EXPECT_EQ(rate_text(7.25), "7.25 ");
-    EXPECT_EQ(rate_text(999), "999 ");
+    EXPECT_EQ(rate_text(0.5), "0.5");
+    EXPECT_EQ(rate_text(7.25), "7.25");
+    EXPECT_EQ(rate_text(999), "999");
     EXPECT_EQ(rate_text(1000), "1 k");
     EXPECT_EQ(rate_text(850'000), "850 k");
     EXPECT_EQ(rate_text(12.34e6), "12.3 M");
@@ -36,7 +38,7 @@ report::SweepPoint point() {
 
 TEST(PointLines, SayWhatHeldInOneLine) {
     EXPECT_EQ(point_lines(point(), false),
-              "pass    ipi.unicast        288 vCPUs  numa  12 kinterrupts/s  10 sent, "
+              "pass    ipi.unicast       288 vCPUs  numa  12 k interrupts/s  10 sent, "
               "10 received, 0 wrong\n");
 }
 
@@ -59,6 +61,25 @@ TEST(PointLines, GiveTheReasonOfWhatWasNotRun) {
     EXPECT_THAT(point_lines(skipped, false), Not(HasSubstr("repeat")));
     skipped.configuration = {"scatter", "2M", "off", "2x2"};
     EXPECT_THAT(point_lines(skipped, false), HasSubstr("scatter 2M off 2x2"));
+}
+
+TEST(FitLines, LeaveOutWhatHasNoFit) {
+    report::UslFit none;
+    none.why_not = "fewer than 3 vCPU counts";
+    EXPECT_EQ(fit_lines(std::vector{none}), "");
+    report::UslFit fit;
+    fit.driver = "exits";
+    fit.configuration = {"numa", "4K", "auto", ""};
+    fit.lambda.value = 125'000;
+    fit.sigma.value = 0.05;
+    fit.kappa.value = 0.0001;
+    fit.knee = report::UslCoefficient{97, {80, 120}};
+    EXPECT_THAT(fit_lines(std::vector{none, fit}),
+                HasSubstr("exits, numa: 125 k a second by one vCPU, contention 0.05, coherency 0.0001, most "
+                          "at 97 vCPUs (80 "
+                          "to 120)"));
+    fit.knee.reset();
+    EXPECT_THAT(fit_lines(std::vector{fit}), HasSubstr("no knee"));
 }
 
 TEST(SweepConclusion, Counts) {

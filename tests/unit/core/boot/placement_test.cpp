@@ -135,6 +135,12 @@ TEST(Placement, ScratchIsTheLargestStretchLeft) {
     ASSERT_TRUE(placed);
     EXPECT_EQ(placed->scratch.bytes, 16 * MiB - 2 * wire::percpu_bytes);
     EXPECT_EQ(placed->scratch.address, 16 * MiB + 2 * wire::percpu_bytes);
+    // Of the first node what is left behind the payload and the tables; of the second all of the above.
+    ASSERT_EQ(placed->node_scratch.size(), 2U);
+    EXPECT_GE(placed->node_scratch[0].address, image_end);
+    EXPECT_EQ(placed->node_scratch[0].address + placed->node_scratch[0].bytes, 16 * MiB);
+    EXPECT_EQ(placed->node_scratch[1].address, placed->scratch.address);
+    EXPECT_EQ(placed->node_scratch[1].bytes, placed->scratch.bytes);
 }
 
 TEST(Placement, RefusesTooLittleMemoryWithTheRemedy) {

@@ -31,6 +31,18 @@ TEST(ExitCounter, ReadsAllOnesAndLeavesWritesAlone) {
         EXPECT_EQ(byte, std::byte{0xff});
 }
 
+TEST(ExitCounter, CountsLoadsAndStores) {
+    ExitCounter counter{2};
+    std::array<std::byte, 4> data{};
+    counter.access({.vcpu = 1, .address = 0xd000'0000, .write = true, .width = 4, .data = data});
+    EXPECT_EQ(data, (std::array<std::byte, 4>{}));
+    counter.access({.vcpu = 1, .address = 0xd000'0000, .write = false, .width = 4, .data = data});
+    for (const auto byte : data)
+        EXPECT_EQ(byte, std::byte{0xff});
+    EXPECT_EQ(counter.count(0), 0U);
+    EXPECT_EQ(counter.count(1), 2U);
+}
+
 TEST(ExitCounter, ThreadsDoNotDisturbOneAnother) {
     constexpr std::uint32_t vcpus = 4;
     constexpr std::uint64_t accesses = 20'000;
