@@ -13,9 +13,11 @@
 #include "cli/boot_command.hpp"
 #include "cli/check_command.hpp"
 #include "cli/command.hpp"
+#include "cli/compare_command.hpp"
 #include "cli/conform_command.hpp"
 #include "cli/lab_command.hpp"
 #include "cli/plan_command.hpp"
+#include "cli/report_command.hpp"
 #include "cli/stress_command.hpp"
 #include "cli/tower_command.hpp"
 #include "cli/validate_command.hpp"
@@ -46,6 +48,8 @@ int run(const std::vector<std::string>& line) {
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
     cli::add_bench_command(app, action);
+    cli::add_report_command(app, action);
+    cli::add_compare_command(app, action);
     cli::add_lab_command(app, action, line, run);
     try {
         std::vector<const char*> words;

@@ -39,11 +39,11 @@ function(nestbed_test name)
     PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
 
-# nestbed_embed(NAME FILE) makes the library nestbed::NAME, which holds a file's bytes as the symbols NAME_text and
-# NAME_text_end.
+# nestbed_embed(NAME FILE) makes the library nestbed::NAME, which holds the bytes of a file, of this folder or by its whole
+# path, as the symbols NAME_text and NAME_text_end.
 function(nestbed_embed name file)
   set(holder ${CMAKE_CURRENT_BINARY_DIR}/${name}.S)
-  set(content ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} OUTPUT_VARIABLE content)
   file(GENERATE OUTPUT ${holder} CONTENT
 "    .section .rodata
     .globl ${name}_text, ${name}_text_end

@@ -180,7 +180,7 @@ std::string dump(const Json& document) {
     return std::move(printer).text() + '\n';
 }
 
-Status write_json_file(const std::filesystem::path& path, const Json& document) {
+Status write_text_file(const std::filesystem::path& path, std::string_view text) {
     if (!path.has_filename())
         return refuse(path, "open the file", EISDIR);
     const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path{"."};
@@ -197,12 +197,16 @@ Status write_json_file(const std::filesystem::path& path, const Json& document) 
         ::unlink(temporary.c_str());
         return refuse(path, step, number);
     };
-    if (const int number = write_all(fd.get(), dump(document)); number != 0)
+    if (const int number = write_all(fd.get(), text); number != 0)
         return undo("write", number);
     if (::rename(temporary.c_str(), path.c_str()) != 0)
         return undo("rename into place", errno);
     sync_folder(folder);
     return {};
+}
+
+Status write_json_file(const std::filesystem::path& path, const Json& document) {
+    return write_text_file(path, dump(document));
 }
 
 } // namespace nestbed::report

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -19,5 +20,8 @@ namespace nestbed::report {
 // disk is full or broken.
 [[nodiscard]] Status write_json_file(const std::filesystem::path& path,
                                      const nlohmann::ordered_json& document);
+
+// Likewise for any text.
+[[nodiscard]] Status write_text_file(const std::filesystem::path& path, std::string_view text);
 
 } // namespace nestbed::report

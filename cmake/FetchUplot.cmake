@@ -1,0 +1,26 @@
+# cmake -DNPM=... -DSOURCE=report/web -DOUT=FOLDER -P FetchUplot.cmake
+# leaves uplot.js and uplot.css in FOLDER: the library with its license, or nothing where npm cannot fetch it. The lock
+# file has the digest of what is taken.
+foreach(file package.json package-lock.json .npmrc)
+  file(COPY ${SOURCE}/${file} DESTINATION ${OUT}/npm)
+endforeach()
+set(js "")
+set(css "")
+set(found "npm is not installed")
+if(NPM)
+  execute_process(COMMAND ${NPM} ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=20000
+    WORKING_DIRECTORY ${OUT}/npm RESULT_VARIABLE status OUTPUT_VARIABLE said ERROR_VARIABLE said TIMEOUT 120)
+  set(found "npm ci failed (${status})")
+  set(dist ${OUT}/npm/node_modules/uplot/dist)
+  if(status EQUAL 0 AND EXISTS ${dist}/uPlot.iife.min.js)
+    file(READ ${OUT}/npm/node_modules/uplot/LICENSE license)
+    file(READ ${dist}/uPlot.iife.min.js js)
+    file(READ ${dist}/uPlot.min.css css)
+    string(PREPEND js "/*!\nuPlot\n${license}*/\n")
+  endif()
+endif()
+if(js STREQUAL "")
+  message("nestbed report draws curves by itself, without uPlot: ${found}")
+endif()
+file(WRITE ${OUT}/uplot.js "${js}")
+file(WRITE ${OUT}/uplot.css "${css}")

@@ -1,0 +1,128 @@
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "report/html/charts.hpp"
+#include "report/html/escape.hpp"
+#include "report/html/sections.hpp"
+
+namespace nestbed::report {
+
+namespace {
+
+std::string with_bounds(const UslCoefficient& coefficient) {
+    const auto end = [](double value) {
+        return std::isfinite(value) ? fmt::format("{:.3g}", value) : std::string{"no bound"};
+    };
+    return fmt::format("<td class=\"n\">{} <small>{} to {}</small></td>", end(coefficient.value),
+                       end(coefficient.ci95.low), end(coefficient.ci95.high));
+}
+
+std::string fits(const Sweep& sweep) {
+    if (sweep.fits.empty())
+        return {};
+    std::string text =
+        "<p>Fitted: X(N) = &lambda;N / (1 + &sigma;(N &minus; 1) + &kappa;N(N &minus; 1)), the "
+        "Universal Scalability Law, with 95 % bounds.</p><table>" +
+        head({"driver", "configuration", "points", "one vCPU alone (λ, per second)", "contention (σ)",
+              "coherency (κ)", "knee (vCPUs)", "R²"});
+    for (const auto& fit : sweep.fits) {
+        text += "<tr>" + cell(fit.driver) + cell(label_of(fit.configuration)) +
+                cell(static_cast<double>(fit.points));
+        if (fit.why_not.empty())
+            text += with_bounds(fit.lambda) + with_bounds(fit.sigma) + with_bounds(fit.kappa) +
+                    (fit.knee ? with_bounds(*fit.knee) : cell("none")) + cell(fit.r_squared);
+        else
+            text += fmt::format("<td colspan=\"5\">no fit: {}</td>", html(fit.why_not));
+        text += "</tr>\n";
+    }
+    return text + "</table>\n";
+}
+
+std::string bad_point(const SweepPoint& point) {
+    auto text = "<tr><td>" + badge(point.verdict) + "</td>" + cell(point.driver) +
+                cell(label_of(point.configuration)) + cell(static_cast<double>(point.vcpus)) + "<td>" +
+                html(point.reason.empty() ? point.summary : point.reason);
+    std::string lines;
+    for (const auto& line : point.details)
+        lines += html(line) + '\n';
+    for (const auto& stuck : point.stuck) {
+        lines += fmt::format("vCPU {}:\n", stuck.vcpu);
+        for (const auto& line : stuck.lines)
+            lines += "  " + html(line) + '\n';
+    }
+    if (!lines.empty())
+        text += "<details><summary>more</summary><pre>" + lines + "</pre></details>";
+    return text + command_html(is_bad(point.verdict) ? point.repeat : "") + "</td></tr>\n";
+}
+
+std::string bad_points(const Sweep& sweep) {
+    std::string rows;
+    for (const auto& point : sweep.points)
+        if (is_bad(point.verdict))
+            rows += bad_point(point);
+    for (const auto& point : sweep.points)
+        if (!is_bad(point.verdict) && point.verdict != Verdict::pass)
+            rows += bad_point(point);
+    if (rows.empty())
+        return {};
+    return "<h4>Points that did not pass</h4><table>" +
+           head({"verdict", "driver", "configuration", "vCPUs", "found"}) + rows + "</table>\n";
+}
+
+std::string percentiles(const Sweep& sweep) {
+    std::string rows;
+    std::size_t count = 0, left_out = 0;
+    constexpr std::size_t most_rows = 3000;
+    for (const auto& point : sweep.points)
+        for (const auto& distribution : point.distributions) {
+            if (count == most_rows) {
+                ++left_out;
+                continue;
+            }
+            ++count;
+            const auto& summary = distribution.summary;
+            rows += "<tr>" + cell(point.driver) + cell(distribution.name) +
+                    cell(label_of(point.configuration)) + cell(static_cast<double>(point.vcpus)) +
+                    cell(static_cast<double>(point.repetition)) + cell(static_cast<double>(summary.count)) +
+                    cell(summary.unit) + cell(summary.min) + cell(summary.median) + cell(summary.p90) +
+                    cell(summary.p99) + cell(summary.max) + "</tr>\n";
+        }
+    if (rows.empty())
+        return {};
+    return fmt::format("<h4>Percentiles</h4><details{}><summary>{} distributions{}</summary><table>",
+                       count <= 40 ? " open" : "", count,
+                       left_out == 0 ? "" : fmt::format(", {} more are left out", left_out)) +
+           head({"driver", "of", "configuration", "vCPUs", "repetition", "samples", "unit", "min", "median",
+                 "p90", "p99", "max"}) +
+           rows + "</table></details>\n";
+}
+
+std::string repeats(const Sweep& sweep) {
+    std::string rows;
+    for (const auto& point : sweep.points)
+        if (point.repetition == 0 && !point.repeat.empty())
+            rows += command_html(point.repeat);
+    return rows.empty()
+               ? rows
+               : "<details><summary>Commands that repeat the points</summary>" + rows + "</details>\n";
+}
+
+} // namespace
+
+std::string sweep_html(const Sweep& sweep, const std::string& prefix) {
+    const auto passed = std::count_if(sweep.points.begin(), sweep.points.end(),
+                                      [](const SweepPoint& point) { return point.verdict == Verdict::pass; });
+    std::string text =
+        fmt::format("<h3>Sweep</h3><p>{} points, of which {} passed.</p>\n", sweep.points.size(), passed);
+    text += bad_points(sweep);
+    text +=
+        fmt::format("<h4>Scaling</h4><div class=\"grid\" id=\"{0}-curves\"></div>\n", prefix) + fits(sweep);
+    text += fmt::format("<h4>Pairs of vCPUs</h4><div class=\"grid\" id=\"{0}-maps\"></div>\n"
+                        "<h4>Latencies by kind</h4><div class=\"grid\" id=\"{0}-histograms\"></div>\n",
+                        prefix);
+    return text + percentiles(sweep) + repeats(sweep);
+}
+
+} // namespace nestbed::report
