@@ -136,4 +136,8 @@ Result<Fd> Vcpu::stats_fd() const {
         .map([](int fd) { return Fd{fd}; });
 }
 
+Result<DirtyRing> Vcpu::map_dirty_ring(std::uint32_t entries) const {
+    return DirtyRing::map(_fd.get(), entries);
+}
+
 } // namespace nestbed::kvm

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "core/kvm/dirty_ring.hpp"
 
 namespace nestbed::kvm {
 
@@ -53,6 +54,9 @@ public:
     [[nodiscard]] Result<std::uint64_t> tsc_khz() const;
     // KVM_GET_STATS_FD, read by kvm::read_statistics().
     [[nodiscard]] Result<Fd> stats_fd() const;
+    // Of a VM that was given rings of `entries` (KVM_CAP_DIRTY_LOG_RING). It may outlive the vCPU. Errors:
+    // host_lacks.
+    [[nodiscard]] Result<DirtyRing> map_dirty_ring(std::uint32_t entries) const;
 
 private:
     Vcpu(Fd fd, kvm_run* run, std::size_t mmap_size, std::uint32_t apic_id)

@@ -19,6 +19,14 @@ Status done(const Result<int>& answer) {
     return {};
 }
 
+Result<int> irqfd(int vm, int eventfd, std::uint32_t pin, std::uint32_t flags) {
+    kvm_irqfd request{};
+    request.fd = static_cast<std::uint32_t>(eventfd);
+    request.gsi = pin;
+    request.flags = flags;
+    return call(vm, KVM_IRQFD, "KVM_IRQFD", &request, fmt::format("pin {}, flags {:#x}", pin, flags));
+}
+
 } // namespace
 
 int Vm::check_extension(int capability) const {
@@ -46,14 +54,29 @@ Status Vm::set_identity_map_address(std::uint64_t guest_physical) const {
 }
 
 Status Vm::set_memory_region(std::uint32_t slot, std::uint64_t guest_physical, std::byte* host,
-                             std::uint64_t bytes) const {
+                             std::uint64_t bytes, std::uint32_t flags) const {
     kvm_userspace_memory_region region{};
     region.slot = slot;
+    region.flags = flags;
     region.guest_phys_addr = guest_physical;
     region.memory_size = bytes;
     region.userspace_addr = reinterpret_cast<std::uint64_t>(host);
     return done(call(_fd.get(), KVM_SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION", &region,
-                     fmt::format("slot {}, guest physical {:#x}, {:#x} bytes", slot, guest_physical, bytes)));
+                     fmt::format("slot {}, guest physical {:#x}, {:#x} bytes, flags {:#x}", slot,
+                                 guest_physical, bytes, flags)));
+}
+
+Result<std::vector<std::uint64_t>> Vm::dirty_log(std::uint32_t slot, std::uint64_t pages) const {
+    std::vector<std::uint64_t> bits((pages + 63) / 64);
+    kvm_dirty_log log{};
+    log.slot = slot;
+    log.dirty_bitmap = bits.data();
+    return call(_fd.get(), KVM_GET_DIRTY_LOG, "KVM_GET_DIRTY_LOG", &log, fmt::format("slot {}", slot))
+        .map([&](int) { return std::move(bits); });
+}
+
+Result<int> Vm::reset_dirty_rings() const {
+    return call(_fd.get(), KVM_RESET_DIRTY_RINGS, "KVM_RESET_DIRTY_RINGS", 0UL);
 }
 
 Status Vm::add_pio_eventfd(std::uint16_t port, std::uint32_t width, int eventfd) const {
@@ -88,6 +111,14 @@ Status Vm::set_gsi_routing(std::span<const Msi> pins) const {
     abi::IrqRoutes routes{std::span<const kvm_irq_routing_entry>{entries}};
     return done(call(_fd.get(), abi::set_gsi_routing, "KVM_SET_GSI_ROUTING", routes.data(),
                      fmt::format("{} routes", pins.size())));
+}
+
+Status Vm::add_irqfd(int eventfd, std::uint32_t pin) const {
+    return done(irqfd(_fd.get(), eventfd, pin, 0));
+}
+
+Status Vm::remove_irqfd(int eventfd, std::uint32_t pin) const {
+    return done(irqfd(_fd.get(), eventfd, pin, KVM_IRQFD_FLAG_DEASSIGN));
 }
 
 Result<int> Vm::signal_msi(const Msi& message) const {

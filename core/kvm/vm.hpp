@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <linux/kvm.h>
 
@@ -42,9 +43,17 @@ public:
     [[nodiscard]] Status set_identity_map_address(std::uint64_t guest_physical) const;
 
     // KVM_SET_USER_MEMORY_REGION; addresses and size are multiples of 4 KiB. The host range stays the
-    // caller's and must outlive the VM.
+    // caller's and must outlive the VM. `flags` are KVM_MEM_*; of a slot that exists they may change.
     [[nodiscard]] Status set_memory_region(std::uint32_t slot, std::uint64_t guest_physical, std::byte* host,
-                                           std::uint64_t bytes) const;
+                                           std::uint64_t bytes, std::uint32_t flags = 0) const;
+
+    // KVM_GET_DIRTY_LOG: which of the slot's `pages` 4 KiB pages have been written since the last time, a bit
+    // each from bit 0 of the first word on. Of slots with KVM_MEM_LOG_DIRTY_PAGES; not where dirty rings are
+    // on.
+    [[nodiscard]] Result<std::vector<std::uint64_t>> dirty_log(std::uint32_t slot, std::uint64_t pages) const;
+
+    // KVM_RESET_DIRTY_RINGS: pages whose entries were collected are watched again. Returns how many.
+    [[nodiscard]] Result<int> reset_dirty_rings() const;
 
     // KVM_IOEVENTFD for an OUT of `width` bytes to a port: KVM signals the eventfd without an exit to user
     // space.
@@ -57,6 +66,11 @@ public:
     // vCPUs an EOI is to become KVM_EXIT_IOAPIC_EOI (Documentation/virt/kvm/api.rst, KVM_CAP_SPLIT_IRQCHIP).
     // The n-th is that of pin n.
     [[nodiscard]] Status set_gsi_routing(std::span<const Msi> pins) const;
+
+    // KVM_IRQFD: whoever signals the eventfd makes KVM send what set_gsi_routing() has at `pin`. Until it is
+    // removed, or the VM gone.
+    [[nodiscard]] Status add_irqfd(int eventfd, std::uint32_t pin) const;
+    [[nodiscard]] Status remove_irqfd(int eventfd, std::uint32_t pin) const;
 
     // KVM_SIGNAL_MSI as it is. 0 where the guest blocked it, or nobody has that APIC id.
     [[nodiscard]] Result<int> signal_msi(const Msi& message) const;

@@ -57,6 +57,11 @@ Status Chassis::set_up_vm(const kvm::Kvm& kvm) {
         _context.capabilities = capabilities_without(kvm, _spec.hidden.vmx);
     if (auto set = configure_vm(_vm, topology::max_apic_id(_spec.plan.shape)); !set)
         return set;
+    if (_spec.dirty_ring_entries != 0) {
+        _dirty_rings = std::make_unique<DirtyRings>(_vm, _spec.dirty_ring_entries);
+        if (auto enabled = _dirty_rings->enable(); !enabled)
+            return enabled;
+    }
     return _events.open();
 }
 
@@ -96,6 +101,7 @@ Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
         _context.boost = &_boost;
         _boost_ticker = _supervisor.every(boost_period, [this] { _boost.tick(); });
     }
+    _context.dirty_rings = _dirty_rings.get();
     _context.ports = &_ports;
     _context.mmio = &_mmio;
     _context.events = &_events;
@@ -198,6 +204,16 @@ Status Chassis::stop() {
 Status Chassis::stop_with_snapshots() {
     _context.want_snapshots = true;
     return stop();
+}
+
+Status Chassis::log_dirty_pages(bool on) const {
+    std::uint32_t slot = 0;
+    for (const auto& region : _memory.regions())
+        if (auto set = _vm.set_memory_region(slot++, region.range.address, region.host, region.range.bytes,
+                                             on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+            !set)
+            return set;
+    return {};
 }
 
 Result<topology::Observation> Chassis::observe() const {

@@ -19,6 +19,7 @@
 #include "core/device/port_bus.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/kvm/vm.hpp"
+#include "core/machine/dirty_rings.hpp"
 #include "core/machine/guest_memory.hpp"
 #include "core/machine/inspection.hpp"
 #include "core/machine/progress_boost.hpp"
@@ -39,6 +40,8 @@ struct ChassisSpec {
     ApicStart apic = ApicStart::x2apic;
     // Where several vCPUs share a processor, prefer the one that makes progress; see ProgressBoost.
     bool boost = false;
+    // Of each vCPU's dirty ring, a power of two; 0: no rings.
+    std::uint32_t dirty_ring_entries = 0;
 };
 
 struct PhaseTime {
@@ -104,6 +107,8 @@ public:
     [[nodiscard]] const GuestMemory& memory() const noexcept { return _memory; }
     [[nodiscard]] const core::cpu::Table& cpuid() const noexcept { return _cpuid; }
     [[nodiscard]] const kvm::Vm& vm() const noexcept { return _vm; }
+    // Null where the machine has none.
+    [[nodiscard]] DirtyRings* dirty_rings() const noexcept { return _dirty_rings.get(); }
     [[nodiscard]] const VcpuThreads& threads() const noexcept { return _threads; }
     [[nodiscard]] std::uint64_t tsc_khz() const { return _threads[0]->tsc_khz(); }
     [[nodiscard]] int doorbell() const noexcept { return _events.fd(); }
@@ -118,6 +123,10 @@ public:
     void add_phase(std::string phase, double seconds) { _phases.push_back({std::move(phase), seconds}); }
     // add_phase() where the step succeeds.
     [[nodiscard]] Status timed(std::string_view phase, const std::function<Status()>& step);
+
+    // Whether KVM notes which pages are written, in its log or in dirty rings. The slots of dirty_log() are
+    // those of memory().regions(), in their order from 0 on. Errors: host_lacks.
+    [[nodiscard]] Status log_dirty_pages(bool on) const;
 
     // Where threads and pages really are. Errors: check_failed when a thread is gone.
     [[nodiscard]] Result<topology::Observation> observe() const;
@@ -140,6 +149,7 @@ private:
     supervise::Supervisor& _supervisor;
     GuestMemory _memory; // outlives the VM that maps it
     kvm::Vm _vm;
+    std::unique_ptr<DirtyRings> _dirty_rings;
     core::cpu::Table _cpuid;
     device::PortBus _ports;
     device::MmioBus _mmio;

@@ -48,7 +48,8 @@ Result<MachinePtr> Machine::create(const kvm::Kvm& kvm, MachineSpec spec, superv
                                    {.plan = std::move(spec.plan),
                                     .nested = spec.nested,
                                     .hidden = std::move(spec.hidden),
-                                    .memory = spec.memory},
+                                    .memory = spec.memory,
+                                    .dirty_ring_entries = spec.dirty_ring_entries},
                                    supervisor);
     if (!chassis)
         return tl::unexpected{chassis.error()};

@@ -34,6 +34,7 @@ struct MachineSpec {
     bool nested = true;
     core::cpu::HiddenNested hidden = {};
     Presence memory = Presence::prefaulted;
+    std::uint32_t dirty_ring_entries = 0; // of each vCPU, a power of two; 0: no dirty rings
 };
 
 struct JobRequest {

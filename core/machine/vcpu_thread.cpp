@@ -174,6 +174,9 @@ Result<kvm::Vcpu> VcpuThread::set_up() {
     auto vcpu = _context.vm->create_vcpu(placement.apic_id);
     if (!vcpu)
         return vcpu;
+    if (_context.dirty_rings != nullptr)
+        if (auto attached = _context.dirty_rings->attach(*vcpu); !attached)
+            return tl::unexpected{attached.error()};
 
     const auto table = core::cpu::for_vcpu(*_context.cpuid, _context.plan->shape, _index);
     if (auto set = vcpu->set_cpuid(table); !set)
@@ -294,6 +297,8 @@ Status VcpuThread::handle_exit(const kvm::Vcpu& vcpu) {
     }
     if (shared.exit_reason == KVM_EXIT_INTR)
         return {};
+    if (shared.exit_reason == KVM_EXIT_DIRTY_RING_FULL && _context.dirty_rings != nullptr)
+        return _context.dirty_rings->make_room();
     remember(shared.exit_reason, 0);
     return fail(ErrorKind::check_failed, fmt::format("run vCPU {}", _index), describe_fatal_exit(shared));
 }

@@ -27,6 +27,7 @@
 #include "core/kvm/statistics.hpp"
 #include "core/kvm/vcpu.hpp"
 #include "core/kvm/vm.hpp"
+#include "core/machine/dirty_rings.hpp"
 #include "core/machine/progress_boost.hpp"
 #include "core/machine/vcpu_state.hpp"
 #include "core/supervise/event_queue.hpp"
@@ -65,6 +66,7 @@ struct VcpuContext {
     const device::MmioBus* mmio = nullptr;
     std::function<void(std::uint8_t)> end_of_interrupt; // a vector of the IOAPIC's; from any vCPU's thread
     ProgressBoost* boost = nullptr;                     // null: every vCPU has its fair share
+    DirtyRings* dirty_rings = nullptr;                  // null: none
     boot::EntryState bsp;                               // the other vCPUs wait for INIT and SIPI
     ApicStart apic = ApicStart::x2apic;
     std::optional<kvm::StatisticsLayout> statistics; // empty where this KVM has none

@@ -123,6 +123,65 @@ TEST_F(FakeVm, MemoryIsMappedWhereItWasAsked) {
     EXPECT_EQ(seen.flags, 0U);
 }
 
+TEST_F(FakeVm, MemoryWhoseWritesAreLoggedSaysSo) {
+    kvm_userspace_memory_region seen{};
+    const FakeIoctl fake{[&](int, unsigned long request, unsigned long argument) {
+        seen = passed<kvm_userspace_memory_region>(argument);
+        return request == KVM_SET_USER_MEMORY_REGION ? 0 : -ENOTTY;
+    }};
+    std::byte memory{};
+    EXPECT_TRUE(vm.set_memory_region(3, 0x1000, &memory, 0x1000, KVM_MEM_LOG_DIRTY_PAGES));
+    EXPECT_EQ(seen.flags, static_cast<std::uint32_t>(KVM_MEM_LOG_DIRTY_PAGES));
+}
+
+TEST_F(FakeVm, ADirtyLogHasABitForEachPage) {
+    for (const std::uint64_t pages : {1, 63, 64, 65, 130}) {
+        std::uint32_t slot = 0;
+        const FakeIoctl fake{[&](int, unsigned long request, unsigned long argument) {
+            auto& log = passed<kvm_dirty_log>(argument);
+            slot = log.slot;
+            static_cast<std::uint64_t*>(log.dirty_bitmap)[(pages - 1) / 64] = std::uint64_t{1}
+                                                                              << (pages - 1) % 64;
+            return request == KVM_GET_DIRTY_LOG ? 0 : -ENOTTY;
+        }};
+        const auto bits = vm.dirty_log(5, pages);
+        ASSERT_TRUE(bits) << bits.error().message();
+        EXPECT_EQ(slot, 5U);
+        ASSERT_EQ(bits->size(), (pages + 63) / 64);
+        EXPECT_EQ(bits->back(), std::uint64_t{1} << (pages - 1) % 64);
+    }
+    const FakeIoctl fake{[](int, unsigned long, unsigned long) { return -ENXIO; }};
+    const auto refused = vm.dirty_log(5, 1);
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message(), HasSubstr("KVM_GET_DIRTY_LOG(slot 5)"));
+}
+
+TEST_F(FakeVm, ResetDirtyRingsSaysHowMany) {
+    const FakeIoctl fake{[](int, unsigned long request, unsigned long) {
+        return request == KVM_RESET_DIRTY_RINGS ? 17 : -ENOTTY;
+    }};
+    EXPECT_EQ(vm.reset_dirty_rings(), 17);
+}
+
+TEST_F(FakeVm, AnIrqfdIsOfItsPin) {
+    kvm_irqfd seen{};
+    int answer = 0;
+    const FakeIoctl fake{[&](int, unsigned long request, unsigned long argument) {
+        seen = passed<kvm_irqfd>(argument);
+        return request == KVM_IRQFD ? answer : -ENOTTY;
+    }};
+    EXPECT_TRUE(vm.add_irqfd(17, 3));
+    EXPECT_EQ(seen.fd, 17U);
+    EXPECT_EQ(seen.gsi, 3U);
+    EXPECT_EQ(seen.flags, 0U);
+    EXPECT_TRUE(vm.remove_irqfd(18, 4));
+    EXPECT_EQ(seen.fd, 18U);
+    EXPECT_EQ(seen.gsi, 4U);
+    EXPECT_EQ(seen.flags, static_cast<std::uint32_t>(KVM_IRQFD_FLAG_DEASSIGN));
+    answer = -EBUSY;
+    EXPECT_FALSE(vm.add_irqfd(17, 3));
+}
+
 TEST_F(FakeVm, ACapabilityIsEnabledWithItsArgument) {
     kvm_enable_cap seen{};
     int answer = 0;
