@@ -65,6 +65,21 @@ std::uint64_t& NestedPageTables::entry(std::uint64_t at, unsigned level) {
     return table[at >> shift_of(level) & 511];
 }
 
+void NestedPageTables::own_path(std::uint64_t at) {
+    const auto copy = [](std::uint64_t table) {
+        const auto own = new_table();
+        conform::copy_page(table_at(own), table_at(table));
+        return own;
+    };
+    _root = copy(_root);
+    auto* table = table_at(_root);
+    for (unsigned level = 4; level > 1; --level) {
+        auto& slot = table[at >> shift_of(level) & 511];
+        slot = copy(slot) | (slot & ~address);
+        table = table_at(slot);
+    }
+}
+
 NestedPageTables::Leaf NestedPageTables::leaf(std::uint64_t at) {
     auto* table = table_at(_root);
     for (unsigned level = 4;; --level) {

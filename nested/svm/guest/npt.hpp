@@ -52,6 +52,10 @@ public:
     };
     [[nodiscard]] Leaf leaf(std::uint64_t address);
 
+    // From now on the tables on the way to the page table's entry of `address` are its own; all others stay
+    // shared with the tables that it was copied from, where that entry is there already.
+    void own_path(std::uint64_t address);
+
     // Sets NP_ENABLE and N_CR3.
     void use_in(L2& guest) const;
 

@@ -62,7 +62,9 @@ void set_up_controls(const std::uint8_t* io_bitmaps, const std::uint8_t* msr_bit
     write(Field::cr0_read_shadow, guest::control_register<0>());
 }
 
-void set_up_host() {
+} // namespace
+
+void write_host_state() {
     std::uint16_t selector = 0;
     write(Field::host_cr0, guest::control_register<0>());
     write(Field::host_cr3, guest::control_register<3>());
@@ -102,6 +104,8 @@ void set_up_host() {
         write(Field::host_ia32_pat, guest::rdmsr(msr::pat));
     write(Field::host_rip, reinterpret_cast<std::uint64_t>(vmx_exit_return));
 }
+
+namespace {
 
 void set_up_segments(conform::L2Context& context) {
     struct Segment {
@@ -196,8 +200,19 @@ L2::L2()
       _msr_bitmap{static_cast<std::uint8_t*>(conform::allocate_pages(1))} {
     clear();
     set_up_controls(_io_bitmaps, _msr_bitmap);
-    set_up_host();
+    write_host_state();
     set_up_guest(*_context);
+}
+
+void L2::leave() {
+    conform::expect_equal(vmclear(vmcs_pa()), Outcome::succeed, "VMCLEAR");
+    _launched = false;
+    registers.host_rsp = 0;
+}
+
+void L2::arrive() {
+    load();
+    write_host_state();
 }
 
 std::uint64_t L2::vmcs_pa() const {

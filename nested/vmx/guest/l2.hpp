@@ -39,6 +39,9 @@ struct Entry {
     [[nodiscard]] bool exited() const { return outcome == Outcome::succeed && reason >> 31 == 0; }
 };
 
+// The host-state area of the current VMCS becomes this vCPU's, all but RSP, which each entry writes.
+void write_host_state();
+
 class L2 {
 public:
     // In 64-bit mode with L1's page tables, without EPT and VPID, interrupts disabled. External interrupts
@@ -62,6 +65,11 @@ public:
         registers.host_rsp = 0;
         load();
     }
+
+    // Between two vCPUs (SDM volume 3, "Software Use of Virtual-Machine Control Structures"): leave() on the
+    // one that had it last, arrive() on the one that has it next, where it is current then.
+    void leave();
+    void arrive();
 
     void intercept_exception(std::uint8_t vector, bool on = true) {
         (on ? vmx::set : vmx::clear)(Field::exception_bitmap, 1U << vector);

@@ -77,6 +77,21 @@ std::uint64_t& FourLevelTables::entry(std::uint64_t at, unsigned level) {
     return table[at >> shift_of(level) & 511];
 }
 
+void FourLevelTables::own_path(std::uint64_t at) {
+    const auto copy = [](std::uint64_t table) {
+        const auto own = new_table();
+        conform::copy_page(table_at(own), table_at(table));
+        return own;
+    };
+    _root = copy(_root);
+    auto* table = table_at(_root);
+    for (unsigned level = 4; level > 1; --level) {
+        auto& slot = table[at >> shift_of(level) & 511];
+        slot = copy(slot) | (slot & ~address);
+        table = table_at(slot);
+    }
+}
+
 std::uint64_t FourLevelTables::leaf(std::uint64_t at) const {
     auto entry = _root;
     for (unsigned level = 4; level > 0; --level) {

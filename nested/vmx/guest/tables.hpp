@@ -32,6 +32,10 @@ public:
     // flush.
     [[nodiscard]] std::uint64_t& entry(std::uint64_t address, unsigned level);
 
+    // From now on the tables on the way to the page table's entry of `address` are its own; all others stay
+    // shared with the tables that it was copied from, where that entry is there already.
+    void own_path(std::uint64_t address);
+
     // The entry that maps `address` now, of whatever size.
     [[nodiscard]] std::uint64_t leaf(std::uint64_t address) const;
 
