@@ -13,8 +13,8 @@ namespace nestbed::stress {
 namespace {
 
 constexpr std::array groups{
-    &bringup_drivers, &ipi_drivers,  &cache_line_drivers, &timer_drivers,
-    &exit_drivers,    &lock_drivers, &memory_drivers,
+    &bringup_drivers, &ipi_drivers, &cache_line_drivers, &timer_drivers, &exit_drivers,    &lock_drivers,
+    &memory_drivers,  &tlb_drivers, &dirty_drivers,      &irqfd_drivers, &machine_drivers, &nested_drivers,
 };
 
 std::vector<StressDriver> gather() {

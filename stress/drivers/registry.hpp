@@ -27,5 +27,10 @@ select_drivers(const std::vector<std::string>& patterns);
 [[nodiscard]] std::span<const StressDriver> exit_drivers();
 [[nodiscard]] std::span<const StressDriver> lock_drivers();
 [[nodiscard]] std::span<const StressDriver> memory_drivers();
+[[nodiscard]] std::span<const StressDriver> tlb_drivers();
+[[nodiscard]] std::span<const StressDriver> dirty_drivers();
+[[nodiscard]] std::span<const StressDriver> irqfd_drivers();
+[[nodiscard]] std::span<const StressDriver> machine_drivers();
+[[nodiscard]] std::span<const StressDriver> nested_drivers();
 
 } // namespace nestbed::stress

@@ -1,7 +1,9 @@
 #include "core/guest/runtime.hpp"
 #include "stress/guest/l2_svm.hpp"
+#include "stress/guest/l2_tables.hpp"
 #include "stress/guest/l2_vmx.hpp"
 #include "stress/wire/jobs.hpp"
+#include "stress/wire/l2_exit_mix.hpp"
 
 namespace nestbed::guest {
 
@@ -62,10 +64,6 @@ constexpr Expected expected_exit(std::uint64_t which) {
     }
 }
 
-// Shared by all vCPUs: L2 guests differ in nothing that they map.
-template<typename Driver>
-typename Driver::Tables* tables;
-
 template<typename Driver>
 void prepare(bool vmmcall) {
     leave_l2_by_vmmcall(vmmcall);
@@ -73,7 +71,7 @@ void prepare(bool vmmcall) {
         return;
     auto& built = conform::allocate<typename Driver::Tables>();
     built = Driver::make_tables();
-    store(tables<Driver>, &built);
+    store(built_tables<Driver>, &built);
     store(*pointer_to<std::uint64_t>(job_argument(paging)), std::uint64_t{1});
 }
 
@@ -84,9 +82,9 @@ void leave_and_enter() {
     auto* const times = pointer_to<std::uint64_t>(job_argument(samples)) + mailbox.vcpu * kinds * loops;
     auto* const counts = pointer_to<Counts>(job_argument(Argument::counts)) + mailbox.vcpu * kinds;
     Driver::enable();
-    Driver l2{tables<Driver>};
+    Driver l2{shared_tables<Driver>()};
     for (std::uint64_t kind = 0; kind < kinds; ++kind) {
-        if (kind == Kind::nested_page_fault && tables<Driver> == nullptr)
+        if (kind == Kind::nested_page_fault && shared_tables<Driver>() == nullptr)
             continue;
         auto& mine = counts[kind];
         auto code = [&] {
@@ -117,7 +115,70 @@ void leave_and_enter() {
     }
 }
 
+// One turn of a kind: in_a_row exits, all of which both sides count. False where there is no telling how to
+// go on.
+template<typename Driver>
+bool exit_in_a_row(Driver& l2, std::uint64_t kind, Counts& mine, std::uint32_t* samples, std::uint64_t each) {
+    namespace mix = stress::wire::l2_exit_mix;
+    auto code = [&] {
+        for (std::uint64_t i = 0; i < mix::in_a_row; ++i) {
+            const auto start = rdtsc();
+            exit_once<Driver>(kind);
+            const auto ticks = rdtsc() - start;
+            constexpr std::uint64_t most = ~std::uint32_t{0};
+            samples[mine.made % each] = static_cast<std::uint32_t>(ticks < most ? ticks : most);
+            ++mine.made;
+        }
+    };
+    l2.start(code);
+    const auto expected = expected_exit(kind);
+    mine.ended = 0;
+    for (;;) {
+        const auto exit = l2.enter();
+        if (exit == L2Exit::interrupt)
+            continue;
+        if (l2.at_end())
+            break;
+        if (exit != expected.exit) {
+            ++mine.wrong;
+            mine.wrong_code = l2.code();
+            return false;
+        }
+        ++mine.handled;
+        l2.skip(expected.instruction_bytes);
+    }
+    mine.ended = 1;
+    return true;
+}
+
+template<typename Driver>
+void exit_until_stopped() {
+    namespace mix = stress::wire::l2_exit_mix;
+    const std::uint64_t vcpu = this_vcpu().vcpu;
+    const auto& stopped = *pointer_to<std::uint64_t>(job_argument(mix::stop));
+    const auto each = job_argument(mix::samples_each);
+    auto* const samples = pointer_to<std::uint32_t>(job_argument(mix::samples)) + vcpu * mix::kinds * each;
+    auto* const counts = pointer_to<Counts>(job_argument(mix::counts)) + vcpu * mix::kinds;
+    const auto present = shared_tables<Driver>() == nullptr ? mix::kinds - 1 : mix::kinds;
+    Driver::enable();
+    Driver l2{shared_tables<Driver>()};
+    do
+        for (std::uint64_t kind = 0; kind < present; ++kind)
+            if (!exit_in_a_row(l2, kind, counts[kind], samples + kind * each, each))
+                return;
+    while (load(stopped) == 0);
+}
+
 } // namespace
+
+NESTBED_JOB(l2_exit_mix_svm, "nested.l2_exit_mix_svm",
+            "L2 on every vCPU leaves and enters until it is told to stop", "APM volume 2, 15.6") {
+    exit_until_stopped<SvmDriver>();
+}
+NESTBED_JOB(l2_exit_mix_vmx, "nested.l2_exit_mix_vmx",
+            "L2 on every vCPU leaves and enters until it is told to stop", "SDM volume 3, VM Exits") {
+    exit_until_stopped<VmxDriver>();
+}
 
 NESTBED_JOB(l2_prepare_svm, "nested.l2_prepare_svm", "Builds what the L2 guests share; on one vCPU",
             "APM volume 2, 15.25.5") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/guest/runtime.hpp"
+#include "nested/guest/events.hpp"
 #include "nested/guest/memory.hpp"
 #include "nested/svm/guest/l1.hpp"
 #include "nested/svm/guest/l2.hpp"
@@ -14,12 +15,24 @@ namespace nestbed::guest {
 class SvmDriver {
 public:
     using Tables = svm::NestedPageTables;
+    static constexpr bool uses_vmmcall = true;
     static bool has_nested_paging() { return (svm::svm_features() & 1) != 0; }
     static void enable() { svm::enable(); }
     static Tables make_tables() {
         Tables tables{svm::PageSize::m2};
         tables.entry(l2_hole, 1) = 0;
+        tables.entry(l2_window, 1) = 0;
         return tables;
+    }
+    static void map(Tables& tables, std::uint64_t guest_physical, std::uint64_t page) {
+        store(tables.entry(guest_physical, 1),
+              page | svm::npt_bit::present | svm::npt_bit::write | svm::npt_bit::user);
+    }
+    // Address spaces that L2 guests of one vCPU can have at the same time: ASIDs but 0, which is L1's (APM
+    // volume 2, 15.25.1 and appendix E.4.9).
+    static std::uint32_t address_spaces() {
+        const auto asids = cpuid(0x8000'000a, 0).ebx;
+        return asids > 1 ? asids - 1 : 1;
     }
     static void hypercall() {
         std::uint64_t rax = 0;
@@ -27,7 +40,7 @@ public:
     }
 
     // Leaves by CPUID, VMMCALL, I/O to the exit port, RDMSR of STAR and, with tables, where they have a hole.
-    explicit SvmDriver(const Tables* tables) {
+    explicit SvmDriver(const Tables* tables, L2Kind kind = L2Kind::lean) : _kind{kind} {
         _l2.intercept(svm::Intercept::cpuid);
         _l2.intercept(svm::Intercept::ioio_prot);
         _l2.intercept(svm::Intercept::msr_prot);
@@ -44,9 +57,36 @@ public:
     template<typename Body>
     void start(Body& body) {
         _l2.start(body);
+        if (_kind == L2Kind::whole)
+            _l2.save().rflags = conform::rflags_fixed | conform::rflags_if;
+    }
+    // Which of address_spaces() it is in. Guests that share one are flushed when they take turns.
+    void use_address_space(std::uint32_t which) { _l2.control().asid = which + 1; }
+    // All that is cached of its translations goes at the next entry.
+    void flush() { _l2.control().tlb_control = 1; }
+    // From one vCPU to another: leave() on the first, then arrive() on the second (APM volume 2, 15.15.2).
+    void leave() {}
+    void arrive() {
+        _l2.control().clean = 0;
+        flush();
+    }
+    // L2 takes this interrupt before its next instruction. After an exit that was L2's own doing, since L2
+    // then has interrupts on; of whole guests.
+    void inject(std::uint8_t vector) {
+        _l2.control().event_inj = svm::event(svm::EventType::interrupt, vector);
     }
     conform::L2Exit enter() {
-        _code = _l2.enter_lean();
+        auto& control = _l2.control();
+        if (_kind == L2Kind::lean) {
+            _code = _l2.enter_lean();
+        } else {
+            _code = _l2.enter();
+            // An exit in the middle of a delivery: the event is to be delivered once more (APM volume 2,
+            // 15.7.2).
+            control.event_inj =
+                (control.exit_int_info & svm::event_valid) != 0 ? std::uint64_t{control.exit_int_info} : 0;
+        }
+        control.tlb_control = 0;
         switch (_code) {
         case svm::ExitCode::cpuid:
             return conform::L2Exit::cpuid;
@@ -69,8 +109,12 @@ public:
     [[nodiscard]] bool at_end() const { return _l2.at_end(); }
     // Over the instruction that left; SVM does not say everywhere how long it is.
     void skip(std::uint64_t bytes) { _l2.skip(bytes); }
+    [[nodiscard]] std::uint64_t rax() { return _l2.save().rax; }
+    void set_rax(std::uint64_t value) { _l2.save().rax = value; }
+    [[nodiscard]] conform::L2Context& context() { return _l2.context(); }
 
 private:
+    L2Kind _kind;
     svm::L2 _l2;
     svm::ExitCode _code{};
 };
