@@ -16,7 +16,8 @@ namespace {
 
 namespace job = wire::locks;
 
-// Some 100 us of looking, then a sleep of 200 us: where vCPUs share a PU, whose turn it is must get to run.
+// Some 100 us of looking, then a sleep: where vCPUs share a PU, whose turn it is must get to run. Of a ticket
+// lock until it is woken by the one before it, of a spinlock for 200 us.
 constexpr std::uint64_t spins = 2000;
 constexpr std::uint64_t sleeps_a_second = 5000;
 
@@ -27,14 +28,15 @@ Result<Counted> run_lock(const StressContext& context, job::Kind kind) {
     const auto stop = scratch.table<std::uint64_t>(1);
     const auto state = scratch.table<job::State>(1);
     const auto counts = scratch.table<job::Counts>(vcpus);
-    if (auto placed = first_error(stop, state, counts); !placed)
+    const auto sleepers = scratch.table<std::uint32_t>(vcpus);
+    if (auto placed = first_error(stop, state, counts, sleepers); !placed)
         return tl::unexpected{placed.error()};
     const auto sleep = has_deadline_timer(machine) ? machine.tsc_khz() * 1000 / sleeps_a_second : 0;
-    const auto paced =
-        run_until_stopped(context,
-                          on_all(on_machine(context), "stress.lock",
-                                 {stop->address, state->address, counts->address, kind, spins, sleep}),
-                          *stop);
+    const auto paced = run_until_stopped(
+        context,
+        on_all(on_machine(context), "stress.lock",
+               {stop->address, state->address, counts->address, kind, spins, sleep, sleepers->address}),
+        *stop);
     if (!paced)
         return tl::unexpected{paced.error()};
     const job::State end = state->entries[0];

@@ -22,6 +22,9 @@ struct Work {
     bool has_ticket;
     std::uint64_t own_ticket;
     bool over;
+    std::uint32_t* sleepers;
+    std::uint32_t vcpus;
+    std::uint32_t next_sleeper; // whom to wake, + 1
 };
 
 bool try_to_take(Work& work) {
@@ -36,7 +39,8 @@ bool try_to_take(Work& work) {
     return false;
 }
 
-// In ring 3. Returns to sleep, or with `over` set; a ticket that was drawn is served first.
+// In ring 3. Returns to sleep, to wake the next one, or with `over` set; a ticket that was drawn is served
+// first.
 void contend(void* argument) {
     auto& work = *static_cast<Work*>(argument);
     auto& lock = *work.state;
@@ -58,10 +62,17 @@ void contend(void* argument) {
         *static_cast<volatile std::uint64_t*>(&lock.shadow) = seen + 1;
         ++work.counts->acquired;
         work.has_ticket = false;
-        if (work.how == ticket)
-            store(lock.serving, work.own_ticket + 1);
-        else
+        if (work.how == spin) {
             store(lock.next, std::uint64_t{0});
+            continue;
+        }
+        // Serving is written before the sleeper is looked for, and a sleeper says so before it looks at
+        // serving.
+        const auto next = work.own_ticket + 1;
+        exchange(lock.serving, next);
+        work.next_sleeper = load(work.sleepers[next % work.vcpus]);
+        if (work.next_sleeper != 0)
+            return;
     }
 }
 
@@ -80,7 +91,10 @@ NESTBED_JOB(lock_contention, "stress.lock", "One vCPU at a time holds the lock",
               job_argument(spins),
               false,
               0,
-              false};
+              false,
+              pointer_to<std::uint32_t>(job_argument(sleepers)),
+              header().vcpus,
+              0};
     const auto ticks = job_argument(sleep);
     if (ticks != 0) {
         set_interrupt_handler(job::vector, &take_timer);
@@ -88,16 +102,26 @@ NESTBED_JOB(lock_contention, "stress.lock", "One vCPU at a time holds the lock",
         // Orders the write to the LVT before the deadline's (SDM volume 3, 11.5.4.1).
         add(mailbox.job_value[timers], std::uint64_t{0});
     }
-    for (;;) {
+    while (!work.over) {
+        work.next_sleeper = 0;
         run_in_user_mode(&contend, &work);
+        if (work.next_sleeper != 0 && work.next_sleeper <= work.vcpus) {
+            apic::send(mailbox_of(work.next_sleeper - 1).apic_id, nestbed::wire::wake_vector);
+            continue;
+        }
         if (work.over)
             break;
         ++work.counts->sleeps;
-        if (ticks == 0)
-            continue;
-        const auto fired = load(mailbox.job_value[timers]);
-        wrmsr(apic::tsc_deadline_msr, rdtsc() + ticks);
-        halt_until([&] { return load(mailbox.job_value[timers]) != fired; });
+        if (work.how == ticket) {
+            auto& own = work.sleepers[work.own_ticket % work.vcpus];
+            exchange(own, mailbox.vcpu + 1);
+            halt_until([&] { return load(work.state->serving) == work.own_ticket; });
+            exchange(own, std::uint32_t{0});
+        } else if (ticks != 0) {
+            const auto fired = load(mailbox.job_value[timers]);
+            wrmsr(apic::tsc_deadline_msr, rdtsc() + ticks);
+            halt_until([&] { return load(mailbox.job_value[timers]) != fired; });
+        }
     }
     if (ticks != 0)
         apic::write(apic::Register::lvt_timer, masked);

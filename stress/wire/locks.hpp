@@ -29,7 +29,8 @@ enum Argument {
     counts,                    // GPA of Counts[vcpus]
     kind,                      // Kind
     spins,                     // looks at the lock before the vCPU sleeps
-    sleep,                     // TSC ticks; 0: there is no TSC-deadline timer, never sleep
+    sleep,                     // of spin: TSC ticks; 0: there is no TSC-deadline timer, never sleep
+    sleepers, // of ticket: GPA of u32[vcpus], by ticket modulo vCPUs: who sleeps until it is served + 1
 };
 enum Value { timers };
 
