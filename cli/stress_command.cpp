@@ -17,6 +17,7 @@
 #include "cli/run_in_lab.hpp"
 #include "cli/stress_options.hpp"
 #include "cli/stress_text.hpp"
+#include "cli/stress_watch.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "report/json.hpp"
@@ -133,6 +134,11 @@ int run(const StressOptions& options) {
             print(fmt::format("in the lab, an emulated AMD machine: {}\n", *why));
         return run_in_lab(lab_request(options, *request), **supervisor);
     }
+    auto watch = StressWatch::start(options.trace, options.metrics);
+    if (!watch)
+        return complain(watch.error());
+    if (const auto port = (*watch)->port())
+        remark(fmt::format("metrics at port {}, under /metrics\n", *port));
     ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
                           options.json && !is_terminal(STDERR_FILENO)};
     Document document{std::filesystem::path{options.directory} / "run.json", options.command_line};
@@ -146,16 +152,25 @@ int run(const StressOptions& options) {
     auto result = stress::sweep(
         *request, **supervisor,
         {.started = {},
-         .progress = [&](const stress::Progress& now) { progress.show(now.what, now.fraction); },
+         .progress =
+             [&](const stress::Progress& now) {
+                 progress.show(now.what, now.fraction);
+                 (*watch)->progress(now);
+             },
          .finished =
              [&](const report::SweepPoint& point, const report::RunResult& so_far) {
                  say(point_lines(point, colour));
+                 (*watch)->finished(point);
                  if (auto written = document.write_now_and_then(so_far); !written && !unwritten)
                      unwritten = written.error();
-             }});
+             },
+         .phase = [&](const stress::SweepPhase& phase) { (*watch)->phase(phase); },
+         .counted = [&](const machine::MachineStatistics& statistics) { (*watch)->counted(statistics); }});
     progress.clear();
     if (auto written = document.write(result); !written)
         return complain(written.error());
+    if (auto closed = (*watch)->close(); !closed)
+        complain(closed.error());
     if (unwritten) // in between, though not at the end
         complain(*unwritten);
     result.command_line = options.command_line;
@@ -222,6 +237,14 @@ void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOpti
     runner->add_option("-o,--output", options->directory, "Folder for run.json, the result document")
         ->type_name("DIR")
         ->capture_default_str();
+    runner
+        ->add_option("--trace", options->trace,
+                     "Write a timeline of machines and vCPUs, which Perfetto (ui.perfetto.dev) opens")
+        ->type_name("FILE");
+    runner
+        ->add_option("--metrics", options->metrics,
+                     "Answer with OpenMetrics while the sweep is on; a port alone is one of loopback")
+        ->type_name("ADDR:PORT");
     runner->add_flag("--json", options->json, "Print the result document instead of the verdicts");
     runner->footer(
         "Exit code: 0 all held, 1 an invariant did not or a machine hung, 2 bad usage or input, 3 the host\n"

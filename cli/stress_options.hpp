@@ -25,6 +25,8 @@ struct StressOptions {
     std::string where = "auto";
     std::string directory = "results";
     double timeout_s = 0; // 0: scaled with the vCPUs
+    std::string trace;    // file
+    std::string metrics;  // address
     bool json = false;
     std::vector<std::string> command_line;
 };

@@ -220,12 +220,25 @@ private:
                               .duration = duration,
                               .deadline = _request.timeout.value_or(60s + point.vcpus * 150ms),
                               .progress = std::move(progress)};
-        if (driver.machines == Machines::own)
-            return driver.run(context).map([&](Counted counted) { take_counted(point, std::move(counted)); });
+        if (driver.machines == Machines::own) {
+            const auto start = Clock::now();
+            auto counted = driver.run(context);
+            tell("work", start);
+            return counted.map([&](Counted own) { take_counted(point, std::move(own)); });
+        }
         return run_on_machine(driver, context, point);
     }
 
+    // Of the point at hand, which is not among the results yet. Returns the time of its end.
+    Clock::time_point tell(std::string_view phase, Clock::time_point start) {
+        const auto end = Clock::now();
+        if (_observer.phase)
+            _observer.phase({static_cast<std::uint32_t>(_result.sweep->points.size()), phase, start, end});
+        return end;
+    }
+
     Status run_on_machine(const StressDriver& driver, StressContext& context, report::SweepPoint& point) {
+        auto start = Clock::now();
         auto machine = machine::Machine::create(context.setup.kvm,
                                                 {.plan = context.setup.plan,
                                                  .payload = &context.setup.payload,
@@ -235,8 +248,13 @@ private:
                                                 _supervisor);
         if (!machine)
             return tl::unexpected{machine.error()};
+        start = tell("create", start);
         context.machine = machine->get();
-        auto counted = (*machine)->boot(context.deadline).and_then([&] { return driver.run(context); });
+        const auto booted = (*machine)->boot(context.deadline);
+        start = tell("boot", start);
+        auto counted = booted.and_then([&] { return driver.run(context); });
+        if (booted)
+            start = tell("work", start);
         if (!counted && !is_death(counted.error()))
             return tl::unexpected{counted.error()};
         take_counted(point, counted ? std::move(*counted) : died(**machine, counted.error()));
@@ -246,7 +264,11 @@ private:
             point.details.push_back(stopped.error().message());
             return {};
         }
-        for (const auto& [name, statistic] : kvm_statistics((*machine)->chassis().statistics()).vcpu)
+        tell("end", start);
+        const auto statistics = (*machine)->chassis().statistics();
+        if (_observer.counted)
+            _observer.counted(statistics);
+        for (const auto& [name, statistic] : kvm_statistics(statistics).vcpu)
             if (statistic.unit.empty() || statistic.unit == "ns") {
                 auto& sum = point.kvm_stats[name];
                 for (const auto value : statistic.values)

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/supervise/supervisor.hpp"
@@ -33,12 +34,23 @@ struct SweepRequest {
     std::optional<std::chrono::milliseconds> timeout; // of each step, beyond the duration; empty: by vCPUs
 };
 
+// A part of a point's time.
+struct SweepPhase {
+    std::uint32_t point = 0;  // 0, 1, ... in the order in which they ran
+    std::string_view phase{}; // "create", "boot", "work", "end"
+    supervise::Clock::time_point start;
+    supervise::Clock::time_point end;
+};
+
 // Called on the control thread.
 struct SweepObserver {
     std::function<void(const report::RunResult&)> started; // host and number of points are known
     std::function<void(const Progress&)> progress;
     // After each point; the result holds it and all before it.
     std::function<void(const report::SweepPoint&, const report::RunResult&)> finished;
+    std::function<void(const SweepPhase&)> phase = {}; // before `finished` of its point
+    // What KVM counted, once a machine that was made for a driver has ended.
+    std::function<void(const machine::MachineStatistics&)> counted = {};
 };
 
 // Always returns what is known, whatever went wrong on the way. A point that fails, hangs, or finds the host
