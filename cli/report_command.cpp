@@ -16,6 +16,7 @@
 #include "report/html/host_of_run.hpp"
 #include "report/html/page.hpp"
 #include "report/json_file.hpp"
+#include "report/usl.hpp"
 
 namespace nestbed::cli {
 
@@ -30,6 +31,9 @@ struct ReportOptions {
 Result<report::ReportedRun> read_run(const std::string& path) {
     return report::read_document(path).map([](report::Document document) {
         report::ReportedRun run{.document = std::move(document), .host = {}, .why_no_host = {}};
+        // A run that was ended early has its points all the same.
+        if (auto& sweep = run.document.run.sweep; sweep && sweep->fits.empty())
+            sweep->fits = report::fit_sweep(sweep->points);
         const auto& facts = run.document.run.host;
         if (run.document.run.plan && facts) {
             if (auto host = report::host_of(*facts))

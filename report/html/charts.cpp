@@ -22,7 +22,6 @@ constexpr std::size_t most_charts = 60;
 constexpr std::size_t most_series = 12; // in one chart; more lines are no picture
 constexpr std::size_t most_histograms = 120;
 constexpr std::size_t most_maps = 24;
-constexpr std::size_t most_levels = 2'097'152;
 constexpr std::size_t most_bars = 64;
 
 // Throughputs of the repetitions that passed.
@@ -173,7 +172,7 @@ Json histograms(const Sweep& sweep) {
     return json;
 }
 
-Json heat_maps(const Sweep& sweep) {
+Json heat_maps(const Sweep& sweep, std::size_t most_levels) {
     std::vector<std::pair<std::string, const Matrix*>> matrices;
     for (const auto& [key, points] : largest_points(sweep)) {
         const auto with = std::find_if(points.begin(), points.end(),

@@ -1,6 +1,7 @@
 // What the page's script draws, as values.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace nestbed::report {
 [[nodiscard]] nlohmann::ordered_json histograms(const Sweep& sweep);
 
 // Of the largest vCPU count of each driver and configuration, the first repetition. All of them together have
-// no more than two million levels, one matrix of 1024 by 1024 none less than it has.
-[[nodiscard]] nlohmann::ordered_json heat_maps(const Sweep& sweep);
+// at most `most_levels`.
+[[nodiscard]] nlohmann::ordered_json heat_maps(const Sweep& sweep, std::size_t most_levels);
 
 } // namespace nestbed::report

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -11,11 +12,21 @@ namespace nestbed::report {
 
 namespace {
 
-std::string with_bounds(const UslCoefficient& coefficient) {
-    const auto end = [](double value) {
-        return std::isfinite(value) ? fmt::format("{:.3g}", value) : std::string{"no bound"};
-    };
-    return fmt::format("<td class=\"n\">{} <small>{} to {}</small></td>", end(coefficient.value),
+// "201k", three digits.
+std::string short_number(double value) {
+    for (const auto& [unit, letter] : {std::pair{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}})
+        if (std::abs(value) >= unit)
+            return fmt::format("{:.3g}{}", value / unit, letter);
+    return fmt::format("{:.3g}", value);
+}
+
+std::string count_of_vcpus(double value) {
+    return fmt::format("{:.0f}", value);
+}
+
+std::string with_bounds(const UslCoefficient& coefficient, std::string (*text)(double)) {
+    const auto end = [&](double value) { return std::isfinite(value) ? text(value) : "no bound"; };
+    return fmt::format("<td class=\"n\">{}<br><small>{} to {}</small></td>", end(coefficient.value),
                        end(coefficient.ci95.low), end(coefficient.ci95.high));
 }
 
@@ -25,14 +36,15 @@ std::string fits(const Sweep& sweep) {
     std::string text =
         "<p>Fitted: X(N) = &lambda;N / (1 + &sigma;(N &minus; 1) + &kappa;N(N &minus; 1)), the "
         "Universal Scalability Law, with 95 % bounds.</p><table>" +
-        head({"driver", "configuration", "points", "one vCPU alone (λ, per second)", "contention (σ)",
+        head({"driver", "configuration", "points", "1 vCPU, per second (λ)", "contention (σ)",
               "coherency (κ)", "knee (vCPUs)", "R²"});
     for (const auto& fit : sweep.fits) {
         text += "<tr>" + cell(fit.driver) + cell(label_of(fit.configuration)) +
                 cell(static_cast<double>(fit.points));
         if (fit.why_not.empty())
-            text += with_bounds(fit.lambda) + with_bounds(fit.sigma) + with_bounds(fit.kappa) +
-                    (fit.knee ? with_bounds(*fit.knee) : cell("none")) + cell(fit.r_squared);
+            text += with_bounds(fit.lambda, short_number) + with_bounds(fit.sigma, short_number) +
+                    with_bounds(fit.kappa, short_number) +
+                    (fit.knee ? with_bounds(*fit.knee, count_of_vcpus) : cell("none")) + cell(fit.r_squared);
         else
             text += fmt::format("<td colspan=\"5\">no fit: {}</td>", html(fit.why_not));
         text += "</tr>\n";

@@ -32,6 +32,9 @@
     return String(Number(value.toPrecision(3)));
   };
 
+  // vCPUs are counted, not rounded to thousands.
+  const count = (value) => value === null ? "" : String(value < 10 ? Number(value.toPrecision(3)) : Math.round(value));
+
   const legend = (parent, entries) => {
     const list = make("div", parent, undefined, "legend");
     for (const [color, text] of entries) {
@@ -69,7 +72,7 @@
       draw("text", svg, { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick));
     }
     for (const tick of powers(box.x0, box.x1, base))
-      draw("text", svg, { x: x(tick), y: height - bottom + 17, "text-anchor": "middle" }, short(tick));
+      draw("text", svg, { x: x(tick), y: height - bottom + 17, "text-anchor": "middle" }, box.xtext(tick));
     draw("text", svg, { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, box.xlabel);
     draw("text", svg, { x: 0, y: 0, "text-anchor": "middle",
       transform: `translate(13 ${(height - bottom + top) / 2}) rotate(-90)` }, box.ylabel);
@@ -83,7 +86,7 @@
       for (const [n, value] of series.curve) { xs.push(n); ys.push(value); }
     }
     const { svg, x, y } = frame(parent, { x0: Math.min(...xs), x1: Math.max(...xs), y1: Math.max(...ys) * 1.05, xlabel: chart.x,
-      ylabel: chart.y }, 2);
+      ylabel: chart.y, xtext: count }, 2);
     chart.series.forEach((series, i) => {
       const color = colors[i % colors.length];
       if (series.curve.length)
@@ -105,7 +108,7 @@
       for (const [n, value] of pairs) values[at.get(n)] = value;
       return values;
     };
-    const data = [xs], series = [{ label: chart.x, value: (u, v) => v === null ? "" : short(v) }];
+    const data = [xs], series = [{ label: chart.x, value: (u, v) => v === null ? "" : count(v) }];
     chart.series.forEach((each, i) => {
       const color = colors[i % colors.length];
       data.push(column(each.points));
@@ -137,27 +140,23 @@
     const plot = new uPlot({
       width: Math.max(300, parent.clientWidth), height: 320, series,
       scales: { x: { time: false, distr: 3, log: 2 }, y: { range: [0, top * 1.05] } },
-      axes: [{ ...axis, label: chart.x, values: (u, ticks) => ticks.map((v) => v === null || Math.log2(v) % 1 ? "" : short(v)) },
+      axes: [{ ...axis, label: chart.x, values: (u, ticks) => ticks.map((v) => v === null || Math.log2(v) % 1 ? "" : count(v)) },
         { ...axis, label: chart.y, size: 64, values: (u, ticks) => ticks.map(short) }],
       hooks: { draw: [range_of_repetitions] },
     }, data, parent);
     addEventListener("resize", () => plot.setSize({ width: Math.max(300, parent.clientWidth), height: 320 }));
   };
 
-  const curves = (parent, charts) => {
-    for (const chart of charts) {
-      const figure = make("figure", parent);
-      make("figcaption", figure, `${chart.title}: throughput over vCPUs`);
-      (window.uPlot ? uplot_curves : plain_curves)(make("div", figure, undefined, "chart"), chart);
-      const knees = chart.series.filter((series) => series.knee);
-      const said = [make("div", figure, "Points: median of the repetitions, bar: all of them, line: the fitted law.", "dim")];
-      for (const series of knees) {
-        const [knee, low, high] = series.knee;
-        said.push(make("div", figure, `Knee of ${series.name}: ${short(knee)} vCPUs (${short(low)} to ${high === null ? "no bound" : short(high)})`,
-          "dim"));
-      }
-      if (chart.left_out) make("div", figure, `${chart.left_out} more configurations are in the tables only.`, "dim");
+  const curve = (parent, chart) => {
+    const figure = make("figure", parent);
+    make("figcaption", figure, `${chart.title}: throughput over vCPUs`);
+    (window.uPlot ? uplot_curves : plain_curves)(make("div", figure, undefined, "chart"), chart);
+    make("div", figure, "Points: median of the repetitions. Bars: all of them. Lines: the fitted law.", "dim");
+    for (const series of chart.series.filter((each) => each.knee)) {
+      const [knee, low, high] = series.knee;
+      make("div", figure, `Knee of ${series.name}: ${count(knee)} vCPUs (${count(low)} to ${high === null ? "no bound" : count(high)})`, "dim");
     }
+    if (chart.left_out) make("div", figure, `${chart.left_out} more configurations are in the tables only.`, "dim");
   };
 
   // Dark blue over green to yellow; grows in lightness all the way, so it can be read without colours.
@@ -210,7 +209,8 @@
     // A bucket that begins at 0 has no place on a logarithmic axis but its end's.
     const low = bounds[first] > 0 ? bounds[first] : bounds[first + 1] / 2, high = bounds[last + 1];
     const { svg, x, y, bottom } = frame(make("div", figure, undefined, "chart"),
-      { x0: low, x1: Math.max(high, low * 1.01), y1: counts.reduce((a, b) => Math.max(a, b), 1), xlabel: one.unit, ylabel: "samples" },
+      { x0: low, x1: Math.max(high, low * 1.01), y1: counts.reduce((a, b) => Math.max(a, b), 1), xlabel: one.unit, ylabel: "samples",
+        xtext: short },
       high / low > 50 ? 10 : 2);
     for (let i = first; i <= last; ++i) {
       if (!counts[i]) continue;
@@ -221,23 +221,30 @@
     }
   };
 
-  // What is below the window is drawn when it comes near.
-  const later = (parent, items, drawer) => {
+  // One picture after the other, so that the page's text is there at once and stays responsive.
+  const queue = [];
+  const work = () => {
+    const end = performance.now() + 30;
+    while (queue.length && performance.now() < end) queue.shift()();
+    if (queue.length) setTimeout(work, 0);
+    else {
+      // For whoever tests the page: when something was seen first, in milliseconds, and that all is drawn.
+      document.documentElement.dataset.painted = performance.getEntriesByType("paint").map((entry) => Math.round(entry.startTime))[0];
+      document.documentElement.dataset.drawn = "yes";
+    }
+  };
+  const place = (id, items, drawer) => {
+    const parent = document.getElementById(id);
     if (!items.length) {
       parent.previousElementSibling.remove();
-      return parent.remove();
+      parent.remove();
     }
-    const observer = new IntersectionObserver((entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      observer.disconnect();
-      drawer(parent, items);
-    }, { rootMargin: "800px" });
-    observer.observe(parent);
+    for (const item of items) queue.push(() => drawer(parent, item));
   };
   for (const run of pictures) {
-    const place = (kind) => document.getElementById(`${run.prefix}-${kind}`);
-    later(place("curves"), run.curves, curves);
-    later(place("maps"), run.maps, (parent, maps) => maps.forEach((one) => map(parent, one)));
-    later(place("histograms"), run.histograms, (parent, all) => all.forEach((one) => histogram(parent, one)));
+    place(`${run.prefix}-curves`, run.curves, curve);
+    place(`${run.prefix}-maps`, run.maps, map);
+    place(`${run.prefix}-histograms`, run.histograms, histogram);
   }
+  setTimeout(work, 0);
 })();

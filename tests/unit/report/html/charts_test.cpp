@@ -76,7 +76,7 @@ TEST(HeatMaps, ShareWhatAPageCanHold) {
         auto one = point("d" + std::to_string(driver), 1024, 0, 1);
         sweep.points.push_back(one);
     }
-    const auto json = heat_maps(sweep);
+    const auto json = heat_maps(sweep, 2'097'152);
     ASSERT_EQ(json.size(), 4U);
     std::size_t letters = 0;
     for (const auto& map : json) {
@@ -85,7 +85,7 @@ TEST(HeatMaps, ShareWhatAPageCanHold) {
     }
     EXPECT_LT(letters, 3'000'000U);
     sweep.points.resize(2);
-    EXPECT_EQ(heat_maps(sweep)[0]["block"], 1);
+    EXPECT_EQ(heat_maps(sweep, 2'097'152)[0]["block"], 1);
 }
 
 } // namespace
