@@ -2,6 +2,7 @@
 // and every member is checked before it is used.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -2,6 +2,7 @@
 // distribution.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <span>
 

@@ -1,8 +1,10 @@
 // Parts of the page that are tables and text.
 #pragma once
 
+#include <initializer_list>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "report/comparison.hpp"
 #include "report/html/page.hpp"

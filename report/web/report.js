@@ -56,13 +56,13 @@
     const rough = high / 5, unit = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * unit).find((each) => each >= rough);
     const ticks = [];
-    for (let tick = 0; tick <= high * 1.0001; tick += step) ticks.push(tick);
+    for (let i = 0; i <= 12 && i * step <= high * 1.0001; ++i) ticks.push(i * step);
     return ticks;
   };
 
   // A frame with axes; gives the functions that place a value. x is logarithmic, y begins at 0.
   const frame = (parent, box, base) => {
-    const width = 560, height = 300, left = 62, right = 12, top = 10, bottom = 44;
+    const width = 560, height = 300, left = 62, right = 20, top = 10, bottom = 44;
     const svg = draw("svg", parent, { viewBox: `0 0 ${width} ${height}`, role: "img" });
     const scale = Math.log(box.x1 / box.x0) || 1;
     const x = (value) => left + (width - left - right) * Math.log(value / box.x0) / scale;

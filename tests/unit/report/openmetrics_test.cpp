@@ -1,5 +1,6 @@
 #include "report/openmetrics.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 #include "report/metrics/metrics_server.hpp"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
