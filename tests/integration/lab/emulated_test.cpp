@@ -55,6 +55,23 @@ TEST_F(EmulatedIntel, CheckSeesAHostWithNestedVmx) {
     EXPECT_EQ(json["host"]["module_parameters"]["kvm_intel.nested"], "Y");
 }
 
+TEST_F(Emulated, DriversOfNestedGuestsHold) {
+    const auto ran =
+        nestbed({"lab", "--", "stress", "run", "l2-*", "--vcpus", "2", "--duration", "1", "--json"});
+    ASSERT_EQ(ran.exit_code, 0) << ran.err << ran.out.substr(0, 4000);
+    const auto json = nlohmann::json::parse(ran.out, nullptr, false);
+    ASSERT_TRUE(json.is_object()) << ran.out.substr(0, 4000);
+    std::vector<std::string> held;
+    for (const auto& point : json["sweep"]["points"]) {
+        EXPECT_EQ(point["verdict"], "pass")
+            << point["driver"] << ": " << point["summary"] << point["details"];
+        EXPECT_GT(point["operations"].get<double>(), 0) << point["driver"];
+        held.push_back(point["driver"]);
+    }
+    EXPECT_THAT(
+        held, testing::UnorderedElementsAre("l2-exits", "l2-kill", "l2-migrate-vcpu", "l2-swarm", "l2-tlb"));
+}
+
 TEST_F(Emulated, CheckSeesAHostWithNestedSvmAndItsNodes) {
     const auto checked = nestbed({"lab", "--nodes", "2", "--cpus", "3", "--", "check", "--json"});
     ASSERT_EQ(checked.exit_code, 0) << checked.err;
