@@ -25,14 +25,18 @@ using supervise::Clock;
 
 constexpr std::uint64_t page_bytes = nestbed::wire::page_bytes;
 constexpr std::uint64_t words_per_page = page_bytes / sizeof(std::uint64_t);
-// 1 MiB each: a few hundred faults a round, and a ring of the smallest size runs full.
-constexpr std::uint64_t pages_each = 256;
 constexpr std::uint32_t ring_entries = kvm::least_dirty_ring_entries;
-constexpr auto between_collections = 5ms;
+
+// Twice a ring's entries where there are few vCPUs, so that rings run full; 256 MiB for all where there are
+// many.
+std::uint64_t pages_each_of(std::uint64_t vcpus) {
+    return std::clamp<std::uint64_t>(256 * MiB / page_bytes / (vcpus + 1), 64,
+                                     std::uint64_t{2} * ring_entries);
+}
 constexpr auto boot_deadline = 60s;
 
 std::uint64_t arena_pages(std::uint64_t vcpus) {
-    return (vcpus + 1) * pages_each;
+    return (vcpus + 1) * pages_each_of(vcpus);
 }
 
 std::uint64_t more_memory(std::uint32_t vcpus) {
@@ -42,6 +46,11 @@ std::uint64_t more_memory(std::uint32_t vcpus) {
 }
 
 enum class Interface { ring, log };
+
+// Rings are left alone for long enough that vCPUs find them full.
+constexpr std::chrono::milliseconds between_collections(Interface interface) {
+    return interface == Interface::ring ? 250ms : 5ms;
+}
 
 // The pages of the arena that KVM names, copied as a migration would: named first, read then.
 class Copy {
@@ -120,6 +129,7 @@ Result<machine::MachinePtr> make_machine(const StressContext& context, Interface
 
 Result<Counted> run_on(machine::Machine& machine, const StressContext& context, Interface interface) {
     const auto vcpus = machine.vcpus();
+    const auto pages_each = pages_each_of(vcpus);
     Scratch scratch{machine};
     const auto stop = scratch.table<std::uint64_t>(1);
     const auto counts = scratch.table<job::Counts>(vcpus);
@@ -142,7 +152,7 @@ Result<Counted> run_on(machine::Machine& machine, const StressContext& context, 
     std::uint64_t collections = 0;
     Status ended = fail(ErrorKind::deadline, "", "");
     while (!ended && ended.error().kind == ErrorKind::deadline && Clock::now() - start < context.duration) {
-        ended = machine.await_job(between_collections);
+        ended = machine.await_job(between_collections(interface));
         if (auto updated = copy.update(interface); !updated)
             return tl::unexpected{updated.error()};
         ++collections;

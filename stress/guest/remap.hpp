@@ -36,7 +36,7 @@ inline void read_window(const RemapJob& job, std::uint64_t window, SplitMix& ran
     namespace tlb = stress::wire::tlb;
     for (unsigned i = 0; i < times; ++i) {
         const auto page = random.below(tlb::window_pages);
-        const auto word = random.below(nestbed::wire::page_bytes / 8);
+        const auto word = random.below(tlb::words) * tlb::word_stride;
         const auto least = load(job.state->completed);
         if (load(job.state->begun) == 0)
             return; // nothing is mapped yet
@@ -95,9 +95,8 @@ private:
         return _job.pages + (page * 2 + generation % 2) * nestbed::wire::page_bytes;
     }
     static void fill(std::uint64_t page, std::uint64_t value) {
-        auto* to = pointer_to<std::uint64_t>(page);
-        std::uint64_t count = nestbed::wire::page_bytes / 8;
-        asm volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(value) : "memory");
+        for (std::uint64_t i = 0; i < stress::wire::tlb::words; ++i)
+            store(pointer_to<std::uint64_t>(page)[i * stress::wire::tlb::word_stride], value);
     }
 
     RemapJob _job;

@@ -13,6 +13,10 @@ namespace nestbed::stress::wire::tlb {
 
 inline constexpr std::uint8_t vector = 0xd4;
 inline constexpr std::uint64_t window_pages = 8;
+// Of each page these many words are used, this far apart: more would only take time where a store in ring 0
+// does.
+inline constexpr std::uint64_t words = 16;
+inline constexpr std::uint64_t word_stride = 32;
 inline constexpr std::uint64_t poison = 0xdead'dead'dead'dead;
 
 constexpr std::uint64_t value_of(std::uint64_t generation, std::uint64_t page) {
