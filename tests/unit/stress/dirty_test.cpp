@@ -19,14 +19,14 @@ constexpr std::size_t page_bytes = 4096;
 constexpr std::uint64_t each = 4;
 
 // Two vCPUs with four pages each, then four that they share.
-struct Run {
+struct Evidence {
     std::vector<std::byte> arena = std::vector<std::byte>(3 * each * page_bytes);
     std::vector<std::byte> copy;
     std::vector<std::uint64_t> written = std::vector<std::uint64_t>(2 * each);
     std::vector<std::uint8_t> collected = std::vector<std::uint8_t>(3 * each);
     std::uint64_t shared_adds = 0;
 
-    Run() {
+    Evidence() {
         for (std::uint64_t page = 0; page < written.size(); ++page)
             stamp(page, page + 100);
         add(9, 17, 3);
@@ -50,39 +50,39 @@ struct Run {
 };
 
 TEST(Dirty, AnEqualCopyPasses) {
-    EXPECT_THAT(Run{}.judge(), IsEmpty());
+    EXPECT_THAT(Evidence{}.judge(), IsEmpty());
 }
 
 TEST(Dirty, APageWrittenAfterItWasNamedIsLost) {
-    Run run;
+    Evidence run;
     run.stamp(6, 1000);
     EXPECT_THAT(run.judge(), ElementsAre("page 2 of vCPU 1: written after KVM named it last"));
 }
 
 TEST(Dirty, APageThatWasNeverNamedIsLost) {
-    Run run;
+    Evidence run;
     run.stamp(3, 1000);
     run.collected[3] = 0;
     EXPECT_THAT(run.judge(), ElementsAre("page 3 of vCPU 0: written, and never named by KVM"));
 }
 
 TEST(Dirty, SharedPagesCountToo) {
-    Run run;
+    Evidence run;
     run.add(9, 17, 4);
     EXPECT_THAT(run.judge(), ElementsAre("shared page 1: written after KVM named it last"));
 }
 
 TEST(Dirty, WhatTheGuestSaysIsCompared) {
-    Run run;
+    Evidence run;
     run.written[1] = 7;
     EXPECT_THAT(run.judge(), ElementsAre("page 1 of vCPU 0: holds 101, the guest says that it wrote 7"));
-    Run adds;
+    Evidence adds;
     adds.shared_adds = 5;
     EXPECT_THAT(adds.judge(), ElementsAre("the shared pages hold 3 additions, the guest made 5"));
 }
 
 TEST(Dirty, AGuestThatWritesNothingProvesNothing) {
-    Run run;
+    Evidence run;
     for (std::uint64_t page = 0; page < run.written.size(); ++page)
         run.stamp(page, 0);
     run.copy = run.arena;

@@ -19,7 +19,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 TEST(Irqfd, EqualCountsPass) {
-    for (const std::size_t vcpus : {1, 2, 254, 255, 256, 257, 288, 1024})
+    for (const std::size_t vcpus : {1U, 2U, 254U, 255U, 256U, 257U, 288U, 1024U})
         EXPECT_THAT(judge_irqfd(std::vector<IrqfdCounts>(vcpus, {5, 5, 5, 5})), IsEmpty());
     EXPECT_THAT(judge_irqfd(std::vector<IrqfdCounts>{{5, {}, {}, 5}}), IsEmpty());
 }

@@ -25,7 +25,7 @@ std::vector<Counts> sound(std::size_t vcpus) {
 }
 
 TEST(L2Exits, SoundOnesPass) {
-    for (const std::size_t vcpus : {1, 2, 254, 255, 256, 257, 288, 1024})
+    for (const std::size_t vcpus : {1U, 2U, 254U, 255U, 256U, 257U, 288U, 1024U})
         EXPECT_THAT(judge_l2_exits(sound(vcpus), true, vendor()), IsEmpty());
 }
 

@@ -32,7 +32,7 @@ Tenant sound() {
 }
 
 TEST(L2Tenants, SoundOnesPass) {
-    for (const std::size_t count : {1, 2, 254, 255, 256, 257, 288, 1024})
+    for (const std::size_t count : {1U, 2U, 254U, 255U, 256U, 257U, 288U, 1024U})
         EXPECT_THAT(judge_tenants(std::vector<Tenant>(count, sound()), 1, vendor()), IsEmpty()) << count;
 }
 

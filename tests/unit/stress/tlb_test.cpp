@@ -18,7 +18,7 @@ Counts sound(std::uint64_t generations) {
 }
 
 TEST(Tlb, SoundOnesPass) {
-    for (const std::size_t vcpus : {1, 2, 254, 255, 256, 257, 288, 1024})
+    for (const std::size_t vcpus : {1U, 2U, 254U, 255U, 256U, 257U, 288U, 1024U})
         EXPECT_THAT(judge_tlb(std::vector<Counts>(vcpus, sound(9)), 9), IsEmpty());
     EXPECT_THAT(judge_tlb(std::vector<Counts>{sound(8)}, 9), IsEmpty())
         << "the last is flushed by an entry that need not come any more";

@@ -109,7 +109,7 @@ TEST_F(DirtyRingTest, IsMovedWithItsPlace) {
 }
 
 TEST_F(DirtyRingTest, OddSizesAndFilesAreRefused) {
-    for (const std::uint32_t entries_count : {0, 3, 1000})
+    for (const std::uint32_t entries_count : {0U, 3U, 1000U})
         EXPECT_FALSE(DirtyRing::map(file(), entries_count)) << entries_count;
     EXPECT_FALSE(DirtyRing::map(-1, count));
 }

@@ -135,7 +135,7 @@ TEST_F(FakeVm, MemoryWhoseWritesAreLoggedSaysSo) {
 }
 
 TEST_F(FakeVm, ADirtyLogHasABitForEachPage) {
-    for (const std::uint64_t pages : {1, 63, 64, 65, 130}) {
+    for (const std::uint64_t pages : {1U, 63U, 64U, 65U, 130U}) {
         std::uint32_t slot = 0;
         const FakeIoctl fake{[&](int, unsigned long request, unsigned long argument) {
             auto& log = passed<kvm_dirty_log>(argument);
