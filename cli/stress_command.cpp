@@ -14,6 +14,7 @@
 
 #include "cli/output.hpp"
 #include "cli/progress_line.hpp"
+#include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
 #include "cli/stress_options.hpp"
 #include "cli/stress_text.hpp"
@@ -103,7 +104,6 @@ public:
         const auto since = Clock::now() - _last;
         return since < std::chrono::seconds{3} || since < 20 * _cost ? Status{} : write(so_far);
     }
-    [[nodiscard]] const std::filesystem::path& path() const { return _path; }
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -118,14 +118,9 @@ int run(const StressOptions& options) {
     const auto request = read_stress_options(options);
     if (!request)
         return complain(request.error());
-    // Before the work, not after it: where the document cannot be written, nothing is worth starting.
-    std::error_code cannot;
-    std::filesystem::create_directories(options.directory, cannot);
-    if (cannot || ::access(options.directory.c_str(), W_OK) != 0)
-        return complain({ErrorKind::bad_input, "write results into " + options.directory,
-                         cannot ? cannot.message() : errno_text(errno),
-                         "name a folder of yours with -o DIR"});
-
+    const auto path = document_path(options.directory);
+    if (!path)
+        return complain(path.error());
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
         return complain(supervisor.error());
@@ -141,7 +136,7 @@ int run(const StressOptions& options) {
         remark(fmt::format("metrics at port {}, under /metrics\n", *port));
     ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
                           options.json && !is_terminal(STDERR_FILENO)};
-    Document document{std::filesystem::path{options.directory} / "run.json", options.command_line};
+    Document document{*path, options.command_line};
     const bool colour = is_terminal(STDOUT_FILENO);
     const auto say = [&](const std::string& text) {
         progress.clear();
@@ -167,20 +162,15 @@ int run(const StressOptions& options) {
          .phase = [&](const stress::SweepPhase& phase) { (*watch)->phase(phase); },
          .counted = [&](const machine::MachineStatistics& statistics) { (*watch)->counted(statistics); }});
     progress.clear();
-    if (auto written = document.write(result); !written)
-        return complain(written.error());
     if (auto closed = (*watch)->close(); !closed)
         complain(closed.error());
-    if (unwritten) // in between, though not at the end
+    if (unwritten) // in between; the end is another matter
         complain(*unwritten);
     result.command_line = options.command_line;
-    if (options.json)
-        print(report::dump(report::to_json(result)));
-    else if (!result.sweep->points.empty())
-        print(fit_lines(result.sweep->fits) + sweep_conclusion(result, document.path().string()));
-    if (result.error)
-        complain(*result.error);
-    return report::exit_code(result.outcome);
+    return conclude(result, *path, options.json, [&] {
+        if (!result.sweep->points.empty())
+            print(fit_lines(result.sweep->fits) + sweep_conclusion(result, path->string()));
+    });
 }
 
 void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOptions>& options) {
