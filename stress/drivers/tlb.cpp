@@ -20,7 +20,7 @@ namespace {
 namespace job = wire::tlb;
 
 constexpr std::uint64_t samples_each = 16 * 1024;
-constexpr std::uint64_t pages = job::table_pages + 2 * job::window_pages;
+constexpr std::uint64_t pages = job::table_pages + job::places * job::window_pages;
 
 std::uint64_t nested_pages(std::uint32_t vcpus) {
     return vcpus * (l2_pages_per_vcpu() + l2_pages_per_guest);

@@ -87,12 +87,13 @@ public:
                 static_cast<std::uint32_t>(ticks < most ? ticks : most);
         store(_job.state->completed, generation);
         for (std::uint64_t page = 0; page < tlb::window_pages; ++page)
-            fill(place(page, generation + 1), tlb::poison);
+            fill(place(page, generation + tlb::places - 1), tlb::poison);
     }
 
 private:
     [[nodiscard]] std::uint64_t place(std::uint64_t page, std::uint64_t generation) const {
-        return _job.pages + (page * 2 + generation % 2) * nestbed::wire::page_bytes;
+        return _job.pages + (page * stress::wire::tlb::places + generation % stress::wire::tlb::places) *
+                                nestbed::wire::page_bytes;
     }
     static void fill(std::uint64_t page, std::uint64_t value) {
         for (std::uint64_t i = 0; i < stress::wire::tlb::words; ++i)

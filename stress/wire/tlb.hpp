@@ -1,10 +1,10 @@
 // "tlb.shootdown", "nested.l2_tlb_*": pages are mapped elsewhere again and again while all vCPUs read them.
 // Compiles freestanding.
 //
-// Each page of the window is mapped to one of two pages in turn. Generation g writes `value_of(g, page)` to
-// the one that is not mapped, maps it, has all vCPUs drop their translations, and then overwrites the other
-// one. A reader that has seen generation g completed must never read an older value, nor poison, which only a
-// stale translation leads to.
+// Each page of the window is mapped to a few pages in turn. Generation g writes `value_of(g, page)` to
+// the next one, maps it, has all vCPUs drop their translations, and then overwrites the one
+// before. A reader that has seen generation g completed must never read an older value, nor poison, which
+// only a stale translation leads to.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,9 @@ namespace nestbed::stress::wire::tlb {
 
 inline constexpr std::uint8_t vector = 0xd4;
 inline constexpr std::uint64_t window_pages = 8;
+// Pages that each page of the window is mapped to in turn: what was mapped stays poisoned for so many
+// generations but two, where a stale translation finds it.
+inline constexpr std::uint64_t places = 4;
 // Of each page these many words are used, this far apart: more would only take time where a store in ring 0
 // does.
 inline constexpr std::uint64_t words = 16;
@@ -45,7 +48,7 @@ enum Argument {
     stop,         // GPA of a u64 that the host makes 1
     state,        // GPA of State
     counts,       // GPA of Counts[vcpus]
-    pages,        // GPA of 3 pages for page tables, then 2 * window_pages, zero at first
+    pages,        // GPA of 3 pages for page tables, then places * window_pages, zero at first
     seed,         //
     samples,      // GPA of u32[samples_each]: TSC ticks from the first entry that changes to the last answer
     samples_each, // the latest so many
