@@ -59,8 +59,8 @@ inline constexpr std::uint16_t doorbell_port = 0x5e0;
 inline constexpr std::uint16_t exit_port = 0x5e4;
 // The same for loads and stores: a page that is no memory, between RAM and the APICs. A load reads all ones.
 inline constexpr std::uint64_t exit_page_gpa = 0xd000'0000;
-// An OUT makes the host read all state of the vCPU from KVM, clear it and write it back, as a migration would,
-// before the next instruction. An IN reads 1 where KVM can do that, else 0.
+// An OUT makes the host read all state of the vCPU from KVM, clear it and write it back, as a migration
+// would, before the next instruction. An IN reads 1 where KVM can do that, else 0.
 inline constexpr std::uint16_t reload_port = 0x5e8;
 
 // Interrupt vectors of the runtime; jobs take theirs from first_job_vector up.
