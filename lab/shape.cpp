@@ -1,6 +1,7 @@
 #include "lab/shape.hpp"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 #include <utility>
 
@@ -49,7 +50,9 @@ bool are_flags(std::string_view text) {
 
 Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon) {
     Shape shape{.silicon = silicon};
-    if (silicon == Silicon::intel || (!arguments.empty() && arguments.front() == "conform"))
+    constexpr std::array<std::string_view, 4> hard{"boot", "conform", "stress", "tower"};
+    if (silicon == Silicon::intel ||
+        (!arguments.empty() && std::ranges::find(hard, arguments.front()) != hard.end()))
         shape.cpus = shape.nodes = 1;
     if (takes_kernel_along(arguments))
         shape.memory_bytes = silicon == Silicon::intel ? max_intel_memory : tower_memory;

@@ -29,9 +29,10 @@ struct Shape {
     Engine engine = Engine::emulator;
 };
 
-// What suits a command whose arguments these are: conformance tests get one CPU, since two threads of TCG
-// that take exits at once lose each other's interrupts now and then, and the emulated kernel with them
-// (QEMU 7.2). So does Intel silicon, of which there is not more. A tower gets memory for what stands in it.
+// What suits a command whose arguments these are: those that run hypervisors or Linux for long get one CPU,
+// since two threads of TCG that take exits at once lose each other's interrupts now and then, and the
+// emulated kernel with them (QEMU 7.2). So does Intel silicon, of which there is not more. A tower gets
+// memory for what stands in it.
 [[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon = Silicon::amd);
 
 // Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than the emulator takes,

@@ -1,6 +1,8 @@
 #include "core/machine/guest_memory.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <set>
 #include <system_error>
 #include <thread>
@@ -19,6 +21,8 @@ namespace nestbed::machine {
 
 namespace {
 
+constexpr std::uint64_t huge_page = 2 * MiB;
+
 // A prefault thread below this size costs more than it saves.
 constexpr std::uint64_t bytes_worth_a_thread = 64 * MiB;
 constexpr std::size_t most_threads_per_node = 16;
@@ -35,6 +39,27 @@ int map_flags(topology::PageSize size) {
         return 0;
     }
     return 0;
+}
+
+// Maps a range so that a huge page of the host is one of the guest as well: KVM maps it as one only where the
+// guest-physical and the host's address have the same offset into it. MAP_FAILED where it cannot be.
+void* map_range(const boot::RamRange& range, topology::PageSize size) {
+    const auto map = [](std::uint64_t bytes, int flags) {
+        return ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    };
+    if (const auto flags = map_flags(size); flags != 0)
+        return map(range.bytes, flags); // aligned by the kernel
+    if (range.bytes < huge_page || range.bytes > std::numeric_limits<std::uint64_t>::max() - huge_page)
+        return map(range.bytes, 0);
+    auto* const all = map(range.bytes + huge_page, 0);
+    if (all == MAP_FAILED)
+        return all;
+    auto* const first = static_cast<std::byte*>(all);
+    const auto before = (range.address - reinterpret_cast<std::uintptr_t>(first)) % huge_page;
+    if (before != 0)
+        ::munmap(first, before);
+    ::munmap(first + before + range.bytes, huge_page - before);
+    return first + before;
 }
 
 // PUs of the vCPUs of one virtual node: where its memory is prefaulted from.
@@ -97,8 +122,7 @@ Result<GuestMemory> GuestMemory::allocate(const topology::Plan& plan, Presence p
     const auto page = topology::bytes_of(plan.page_size);
     std::vector<Chunk> chunks;
     for (const auto& range : memory._ranges) {
-        void* const start = ::mmap(nullptr, range.bytes, PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS | map_flags(plan.page_size), -1, 0);
+        void* const start = map_range(range, plan.page_size);
         if (start == MAP_FAILED)
             return fail_errno(
                 ErrorKind::host_lacks,

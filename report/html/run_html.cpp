@@ -164,7 +164,7 @@ std::string run_html(const ReportedRun& reported, const std::string& prefix) {
     if (run.started_at != std::chrono::system_clock::time_point{})
         text += fmt::format(", {}, {:.1f} s", format_utc(run.started_at), run.duration_s);
     if (run.machine)
-        text += fmt::format(", {} vCPUs, {} in {} pages", run.machine->vcpus,
+        text += fmt::format(", {}{} vCPUs, {} in {} pages", run.sweep ? "up to " : "", run.machine->vcpus,
                             format_size(run.machine->memory_bytes), to_string(run.machine->page_size));
     text += "</p>\n" + command_html(quoted(run.command_line));
     if (run.error)

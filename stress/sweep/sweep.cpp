@@ -208,8 +208,8 @@ private:
         auto setup = set_up(request, {.host = _host, .kvm = kvm::Kvm::open()});
         if (!setup)
             return tl::unexpected{setup.error()};
-        if (!_result.machine) {
-            const auto& plan = setup->plan;
+        if (const auto& plan = setup->plan; !_result.machine || plan.vcpus.size() > _result.machine->vcpus) {
+            _result.plan = plan;
             _result.machine = report::MachineFacts{static_cast<std::uint32_t>(plan.vcpus.size()), plan.shape,
                                                    plan.memory_bytes(), plan.page_size};
         }

@@ -59,7 +59,10 @@ TEST(QemuCommand, AddsFlagsToTheCpu) {
 
 TEST(DefaultShape, IntelSiliconHasOneCpu) {
     EXPECT_EQ(default_shape({"check"}).cpus, 2U);
-    EXPECT_EQ(default_shape({"conform", "run"}).cpus, 1U);
+    for (const auto* const hard : {"boot", "conform", "stress", "tower"}) {
+        EXPECT_EQ(default_shape({hard, "run"}).cpus, 1U) << hard;
+        EXPECT_EQ(default_shape({hard, "run"}).nodes, 1U) << hard;
+    }
     const auto shape = default_shape({"check"}, Silicon::intel);
     EXPECT_EQ(shape.silicon, Silicon::intel);
     EXPECT_TRUE(check_shape(shape));

@@ -109,6 +109,21 @@ TEST(GuestMemory, IsPresentBeforeTheGuestRuns) {
     EXPECT_EQ(std::ranges::count_if(present, [](unsigned char page) { return (page & 1) == 0; }), 0);
 }
 
+// Else KVM maps each small page of a huge one by itself (kernel: host_pfn_mapping_level() and its callers).
+TEST(GuestMemory, HugePagesOfTheHostAreHugePagesOfTheGuest) {
+    topology::Plan plan;
+    plan.nodes = {{.virtual_node = 0, .host_node = {}, .memory_bytes = 5 * MiB + 4096, .reason = {}},
+                  {.virtual_node = 1, .host_node = {}, .memory_bytes = 7 * MiB, .reason = {}}};
+    std::vector<GuestMemory> all; // each at another address
+    for (int time = 0; time < 8; ++time) {
+        auto memory = GuestMemory::allocate(plan, Presence::on_touch);
+        ASSERT_TRUE(memory) << memory.error().message();
+        for (const auto& region : memory->regions())
+            EXPECT_EQ((reinterpret_cast<std::uintptr_t>(region.host) - region.range.address) % (2 * MiB), 0U);
+        all.push_back(std::move(*memory));
+    }
+}
+
 TEST(GuestMemory, OnTouchThereIsWhatWasWritten) {
     topology::Plan plan;
     plan.nodes = {{.virtual_node = 0, .host_node = {}, .memory_bytes = MiB, .reason = {}}};
