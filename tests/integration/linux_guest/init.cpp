@@ -151,6 +151,24 @@ void say_disk() {
     ::close(fd);
 }
 
+// The kernel asks for its own pool first, so that an answer may not be there at once.
+void say_generator() {
+    const int generator = ::open("/dev/hwrng", O_RDONLY | O_NONBLOCK);
+    if (generator < 0)
+        return;
+    char random[16];
+    bool answered = false;
+    for (int waited = 0; waited < 100 && !answered; ++waited) {
+        answered = ::read(generator, random, sizeof random) > 0;
+        if (!answered && errno != EAGAIN)
+            break;
+        if (!answered)
+            ::usleep(100'000);
+    }
+    say("hwrng", answered ? "answers" : "silent");
+    ::close(generator);
+}
+
 } // namespace
 
 int main() {
@@ -168,10 +186,7 @@ int main() {
     say_cpus();
     say_nodes();
     say_disk();
-    char random[16];
-    const int generator = ::open("/dev/hwrng", O_RDONLY | O_NONBLOCK);
-    if (generator >= 0)
-        say("hwrng", ::read(generator, random, sizeof random) > 0 ? "answers" : "silent");
+    say_generator();
     say_complaints();
     std::puts("the guest's init is done");
     std::fflush(stdout);
