@@ -42,6 +42,7 @@ struct ConformOptions {
     std::uint32_t jobs = 0;
     double timeout_s = std::chrono::duration<double>(conform::default_timeout).count();
     bool json = false;
+    bool quiet = false;
     bool stream = false;
     LabOptions machine;
     std::string silicon; // of the lab, where nothing else says which tests
@@ -232,7 +233,8 @@ int run(const ConformOptions& options) {
         .finished =
             [&](const report::CheckResult& check) {
                 ++done;
-                say(case_lines(check, colour));
+                if (!options.quiet || (report::is_bad(check.verdict) && check.known.empty()))
+                    say(case_lines(check, colour));
             }};
     auto result =
         place.where == conform::Where::host
@@ -294,6 +296,7 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
     runner->add_option("-o,--output", options->directory, "Folder for run.json, the result document")
         ->type_name("DIR")
         ->capture_default_str();
+    runner->add_flag("-q,--quiet", options->quiet, "Print only the verdicts that count as failures");
     runner->add_flag("--json", options->json, "Print the result document instead of the verdicts");
     add_lab_options(*runner, options->machine, "In the lab");
     // What an emulated machine is told; see nested/conform/in_lab.cpp.
