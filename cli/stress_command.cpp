@@ -144,23 +144,24 @@ int run(const StressOptions& options) {
             print(text);
     };
     std::optional<Error> unwritten;
-    auto result = stress::sweep(
-        *request, **supervisor,
-        {.started = {},
-         .progress =
-             [&](const stress::Progress& now) {
-                 progress.show(now.what, now.fraction);
-                 (*watch)->progress(now);
-             },
-         .finished =
-             [&](const report::SweepPoint& point, const report::RunResult& so_far) {
-                 say(point_lines(point, colour));
-                 (*watch)->finished(point);
-                 if (auto written = document.write_now_and_then(so_far); !written && !unwritten)
-                     unwritten = written.error();
-             },
-         .phase = [&](const stress::SweepPhase& phase) { (*watch)->phase(phase); },
-         .counted = [&](const machine::MachineStatistics& statistics) { (*watch)->counted(statistics); }});
+    const stress::SweepObserver observer{
+        .started = {},
+        .progress =
+            [&](const stress::Progress& now) {
+                progress.show(now.what, now.fraction);
+                (*watch)->progress(now);
+            },
+        .finished =
+            [&](const report::SweepPoint& point, const report::RunResult& so_far) {
+                say(point_lines(point, colour));
+                (*watch)->finished(point);
+                if (auto written = document.write_now_and_then(so_far); !written && !unwritten)
+                    unwritten = written.error();
+            },
+        .phase = [&](const stress::SweepPhase& phase) { (*watch)->phase(phase); },
+        .sampled = [&](const stress::SweepSample& sample) { (*watch)->sampled(sample); },
+        .exits = [&](const stress::SweepExits& exits) { (*watch)->exits(exits); }};
+    auto result = stress::sweep(*request, **supervisor, observer);
     progress.clear();
     if (auto closed = (*watch)->close(); !closed)
         complain(closed.error());
@@ -235,6 +236,12 @@ void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOpti
         ->add_option("--metrics", options->metrics,
                      "Answer with OpenMetrics while the sweep is on; a port alone is one of loopback")
         ->type_name("ADDR:PORT");
+    runner
+        ->add_option("--sample", options->sample_s,
+                     "Seconds between samples of KVM's statistics for these two; 0: once each machine has "
+                     "ended")
+        ->check(CLI::Range(0.0, 3600.0))
+        ->capture_default_str();
     runner->add_flag("--json", options->json, "Print the result document instead of the verdicts");
     runner->footer(
         "Exit code: 0 all held, 1 an invariant did not or a machine hung, 2 bad usage or input, 3 the host\n"

@@ -61,6 +61,9 @@ Result<stress::SweepRequest> read_stress_options(const StressOptions& options) {
                                  .seed = options.seed,
                                  .mix = options.drivers == std::vector<std::string>{"all"},
                                  .timeout = {}};
+    if (!options.trace.empty() || !options.metrics.empty())
+        request.sample = to_ms(options.sample_s);
+    request.record_exits = !options.trace.empty();
     if (options.timeout_s > 0)
         request.timeout = to_ms(options.timeout_s);
     const auto topologies = options.topologies.empty() ? std::vector<std::string>{""} : options.topologies;

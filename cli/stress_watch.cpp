@@ -1,13 +1,25 @@
 #include "cli/stress_watch.hpp"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "core/machine/exit_text.hpp"
 #include "core/supervise/epoll_scheduler.hpp"
 #include "stress/kvm_statistics.hpp"
 
 namespace nestbed::cli {
+
+namespace {
+
+// KVM's statistics that a timeline shows: exits of all kinds, interrupts that arrived, halts, entries of L2.
+constexpr std::array<std::string_view, 4> traced_counters{"exits", "irq_injections", "halt_exits",
+                                                          "nested_run"};
+
+} // namespace
 
 std::string metrics_text(const SweepState& state) {
     std::vector<report::Gauge> gauges{
@@ -58,11 +70,44 @@ void StressWatch::phase(const stress::SweepPhase& phase) {
         _phases.push_back(phase);
 }
 
-void StressWatch::counted(const machine::MachineStatistics& statistics) {
+void StressWatch::sampled(const stress::SweepSample& sample) {
+    if (_trace)
+        trace_rates(sample);
     if (!_server)
         return;
-    _state.statistics = stress::kvm_statistics(statistics);
-    _state.cumulative = report::cumulative_names({.entries = statistics.entries});
+    _state.statistics = stress::kvm_statistics(sample.statistics);
+    _state.cumulative = report::cumulative_names({.entries = sample.statistics.entries});
+}
+
+// How fast the counters grow between two samples: that of each vCPU, and all together.
+void StressWatch::trace_rates(const stress::SweepSample& sample) {
+    const auto at = ns(sample.time);
+    if (_sample && _sample->point == sample.point && at > _sample->at_ns) {
+        const auto seconds = static_cast<double>(at - _sample->at_ns) * 1e-9;
+        for (const auto& entry : sample.statistics.entries) {
+            if (std::ranges::find(traced_counters, entry.name) == traced_counters.end())
+                continue;
+            double all = 0;
+            for (std::size_t vcpu = 0; vcpu < sample.statistics.vcpus.size(); ++vcpu) {
+                const auto now = kvm::value_of(entry, sample.statistics.vcpus[vcpu]);
+                const auto before = kvm::value_of(entry, _sample->statistics.vcpus[vcpu]);
+                const auto rate = now < before ? 0 : static_cast<double>(now - before) / seconds;
+                all += rate;
+                _trace->counter(sample.point, fmt::format("vCPU {} {}/s", vcpu, entry.name), at, rate);
+            }
+            _trace->counter(sample.point, fmt::format("{}/s", entry.name), at, all);
+        }
+    }
+    _sample = {sample.point, at, sample.statistics};
+}
+
+void StressWatch::exits(const stress::SweepExits& exits) {
+    if (!_trace)
+        return;
+    for (std::size_t vcpu = 0; vcpu < exits.vcpus.size(); ++vcpu)
+        for (const auto& [time, exit] : exits.vcpus[vcpu])
+            _trace->instant({exits.point, static_cast<std::int64_t>(vcpu)}, machine::exit_text(exit.reason),
+                            ns(time), {{"detail", fmt::format("{:#x}", exit.detail)}});
 }
 
 void StressWatch::finished(const report::SweepPoint& point) {

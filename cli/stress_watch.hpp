@@ -29,6 +29,12 @@ struct SweepState {
 
 [[nodiscard]] std::string metrics_text(const SweepState& state);
 
+struct KeptSample {
+    std::uint32_t point = 0;
+    std::uint64_t at_ns = 0;
+    machine::MachineStatistics statistics;
+};
+
 // Nothing of what was not asked for. Its functions are those of a stress::SweepObserver.
 class StressWatch {
 public:
@@ -38,19 +44,24 @@ public:
 
     void progress(const stress::Progress& now) { _state.progress = now; }
     void phase(const stress::SweepPhase& phase);
-    void counted(const machine::MachineStatistics& statistics);
+    void sampled(const stress::SweepSample& sample);
+    void exits(const stress::SweepExits& exits);
     void finished(const report::SweepPoint& point);
 
     // Errors: host_lacks where the trace could not be written.
     [[nodiscard]] Status close();
     [[nodiscard]] std::optional<std::uint16_t> port() const;
+    [[nodiscard]] bool is_tracing() const noexcept { return _trace.has_value(); }
 
 private:
+    void trace_rates(const stress::SweepSample& sample);
+
     [[nodiscard]] std::uint64_t ns(supervise::Clock::time_point time) const;
 
     supervise::Clock::time_point _start = supervise::Clock::now();
     SweepState _state;
     std::vector<stress::SweepPhase> _phases; // of the point at hand
+    std::optional<KeptSample> _sample;       // the last one before
     std::optional<report::TraceWriter> _trace;
     std::optional<report::MetricsServer> _server; // asks for _state, so it goes first
 };

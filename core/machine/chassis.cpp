@@ -102,6 +102,7 @@ Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
         _boost_ticker = _supervisor.every(boost_period, [this] { _boost.tick(); });
     }
     _context.dirty_rings = _dirty_rings.get();
+    _context.recording = _spec.recording;
     _context.ports = &_ports;
     _context.mmio = &_mmio;
     _context.events = &_events;
@@ -233,7 +234,13 @@ std::vector<std::string> Chassis::refused_msrs() const {
 }
 
 MachineStatistics Chassis::statistics() const {
-    return statistics_of(_vm, _context.statistics, _threads);
+    return statistics_of(_vm, _context.statistics, _threads,
+                         [](const VcpuThread& thread) { return thread.statistics(); });
+}
+
+MachineStatistics Chassis::statistics_now() const {
+    return statistics_of(_vm, _context.statistics, _threads,
+                         [](const VcpuThread& thread) { return thread.statistics_now(); });
 }
 
 } // namespace nestbed::machine

@@ -42,6 +42,7 @@ struct ChassisSpec {
     bool boost = false;
     // Of each vCPU's dirty ring, a power of two; 0: no rings.
     std::uint32_t dirty_ring_entries = 0;
+    Recording recording = {};
 };
 
 struct PhaseTime {
@@ -138,6 +139,8 @@ public:
     [[nodiscard]] std::vector<std::string> refused_msrs() const;
     // Valid after stop().
     [[nodiscard]] MachineStatistics statistics() const;
+    // While it runs, where Recording says so.
+    [[nodiscard]] MachineStatistics statistics_now() const;
 
 private:
     Chassis(kvm::Vm vm, ChassisSpec spec, supervise::Supervisor& supervisor);

@@ -28,14 +28,16 @@ Result<topology::Observation> observe(const VcpuThreads& threads, const GuestMem
     return observation;
 }
 
-MachineStatistics statistics_of(const kvm::Vm& vm, const std::optional<kvm::StatisticsLayout>& layout,
-                                const VcpuThreads& threads) {
+MachineStatistics
+statistics_of(const kvm::Vm& vm, const std::optional<kvm::StatisticsLayout>& layout,
+              const VcpuThreads& threads,
+              const std::function<std::vector<std::uint64_t>(const VcpuThread&)>& words_of) {
     MachineStatistics statistics;
     if (!layout)
         return statistics;
     statistics.entries = layout->entries;
     for (const auto& thread : threads)
-        statistics.vcpus.push_back(thread->statistics());
+        statistics.vcpus.push_back(words_of(*thread));
     if (const auto fd = vm.stats_fd()) {
         if (const auto vm_layout = kvm::read_statistics_layout(fd->get())) {
             statistics.vm_entries = vm_layout->entries;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,10 +31,11 @@ struct MachineStatistics {
     std::vector<kvm::StatisticDescription> vm_entries;
     std::vector<std::uint64_t> vm;
 };
-// `layout` is that of a vCPU; nothing is read where this KVM has none. After all threads have been joined.
-[[nodiscard]] MachineStatistics statistics_of(const kvm::Vm& vm,
-                                              const std::optional<kvm::StatisticsLayout>& layout,
-                                              const VcpuThreads& threads);
+// `layout` is that of a vCPU; nothing is read where this KVM has none. `words_of` has those of a vCPU.
+[[nodiscard]] MachineStatistics
+statistics_of(const kvm::Vm& vm, const std::optional<kvm::StatisticsLayout>& layout,
+              const VcpuThreads& threads,
+              const std::function<std::vector<std::uint64_t>(const VcpuThread&)>& words_of);
 
 // Registers, mp_state, last exits and exceptions of the first of `suspects`, then how many more there are.
 // After all threads have been joined, with snapshots.

@@ -49,7 +49,8 @@ Result<MachinePtr> Machine::create(const kvm::Kvm& kvm, MachineSpec spec, superv
                                     .nested = spec.nested,
                                     .hidden = std::move(spec.hidden),
                                     .memory = spec.memory,
-                                    .dirty_ring_entries = spec.dirty_ring_entries},
+                                    .dirty_ring_entries = spec.dirty_ring_entries,
+                                    .recording = spec.recording},
                                    supervisor);
     if (!chassis)
         return tl::unexpected{chassis.error()};

@@ -35,6 +35,7 @@ struct MachineSpec {
     core::cpu::HiddenNested hidden = {};
     Presence memory = Presence::prefaulted;
     std::uint32_t dirty_ring_entries = 0; // of each vCPU, a power of two; 0: no dirty rings
+    Recording recording = {};
 };
 
 struct JobRequest {

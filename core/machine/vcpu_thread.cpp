@@ -196,6 +196,11 @@ Result<kvm::Vcpu> VcpuThread::set_up() {
         return tl::unexpected{set.error()};
     if (_index == 0)
         _tsc_khz = vcpu->tsc_khz().value_or(0);
+    // Now, since the ioctl would wait for the end of KVM_RUN.
+    if (_context.recording.statistics && _context.statistics)
+        if (auto fd = vcpu->stats_fd())
+            _statistics_fd = std::move(*fd);
+    _recorded.resize(_context.recording.exits);
     return vcpu;
 }
 
@@ -345,6 +350,22 @@ void VcpuThread::take_snapshot(const kvm::Vcpu& vcpu) {
     for (std::size_t i = _exit_count - std::min(_exit_count, history); i < _exit_count; ++i)
         snapshot.last_exits.push_back(_exits[i % history]);
     _snapshot = std::move(snapshot);
+}
+
+std::vector<std::uint64_t> VcpuThread::statistics_now() const {
+    if (!_statistics_fd || !_context.statistics)
+        return {};
+    return kvm::read_statistics(_statistics_fd.get(), *_context.statistics)
+        .value_or(std::vector<std::uint64_t>{});
+}
+
+std::vector<TimedExit> VcpuThread::recorded_exits() const {
+    std::vector<TimedExit> exits;
+    const auto kept = std::min(_recorded_count, _recorded.size());
+    exits.reserve(kept);
+    for (auto i = _recorded_count - kept; i < _recorded_count; ++i)
+        exits.push_back(_recorded[i % _recorded.size()]);
+    return exits;
 }
 
 void VcpuThread::read_statistics(const kvm::Vcpu& vcpu) {

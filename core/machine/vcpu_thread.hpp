@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
@@ -19,6 +20,7 @@
 #include <sys/types.h>
 
 #include "base/error.hpp"
+#include "base/fd.hpp"
 #include "core/boot/entry_state.hpp"
 #include "core/cpu/msr.hpp"
 #include "core/cpu/table.hpp"
@@ -52,6 +54,12 @@ struct VcpuEvent {
     std::optional<std::uint32_t> exit_reason; // KVM_EXIT_* that it died of
 };
 
+// What is recorded of each vCPU while it runs, for those who watch.
+struct Recording {
+    bool statistics = false; // VcpuThread::statistics_now() can be asked
+    std::size_t exits = 0;   // how many of the last exits to user space are kept, with their times
+};
+
 // What all vCPU threads of a machine share; outlives them and changes only through the atomics.
 struct VcpuContext {
     const kvm::Vm* vm = nullptr;
@@ -70,17 +78,23 @@ struct VcpuContext {
     boot::EntryState bsp;                               // the other vCPUs wait for INIT and SIPI
     ApicStart apic = ApicStart::x2apic;
     std::optional<kvm::StatisticsLayout> statistics; // empty where this KVM has none
-    std::optional<StateLayout> state;                // the same, see wire::reload_port
+    Recording recording;
+    std::optional<StateLayout> state; // the same, see wire::reload_port
 
     std::atomic<std::uint32_t> started{0}; // 1: run, 2: never mind
     std::atomic<bool> stop{false};
     std::atomic<bool> want_snapshots{false};
 };
 
-// The last exits to user space, newest last.
+// An exit to user space.
 struct ExitRecord {
     std::uint32_t reason = 0; // KVM_EXIT_*
     std::uint32_t detail = 0; // the port or the low half of the address
+};
+
+struct TimedExit {
+    std::chrono::steady_clock::time_point time;
+    ExitRecord exit;
 };
 
 // What is known of a vCPU that was stopped in the middle of something.
@@ -90,7 +104,7 @@ struct VcpuSnapshot {
     kvm_sregs sregs{};
     kvm_lapic_state lapic{};
     kvm_vcpu_events events{};
-    std::vector<ExitRecord> last_exits;
+    std::vector<ExitRecord> last_exits; // newest last
 };
 
 class VcpuThread {
@@ -122,10 +136,14 @@ public:
     }
     [[nodiscard]] const std::vector<std::string>& refused_msrs() const noexcept { return _refused_msrs; }
     [[nodiscard]] std::uint64_t tsc_khz() const noexcept { return _tsc_khz; } // 0 but for vCPU 0
+    // What KVM has counted up to now, where Recording says so; empty where it cannot be read.
+    [[nodiscard]] std::vector<std::uint64_t> statistics_now() const;
 
     // Valid once the thread is joined.
     [[nodiscard]] const std::optional<VcpuSnapshot>& snapshot() const noexcept { return _snapshot; }
     [[nodiscard]] const std::vector<std::uint64_t>& statistics() const noexcept { return _statistics; }
+    // The last ones, oldest first, as many as Recording keeps.
+    [[nodiscard]] std::vector<TimedExit> recorded_exits() const;
 
 private:
     static constexpr std::size_t history = 8;
@@ -141,6 +159,9 @@ private:
     [[nodiscard]] Status reload(const kvm::Vcpu& vcpu) const;
     void remember(std::uint32_t reason, std::uint32_t detail) {
         _exits[_exit_count++ % history] = {reason, detail};
+        if (!_recorded.empty()) [[unlikely]]
+            _recorded[_recorded_count++ % _recorded.size()] = {std::chrono::steady_clock::now(),
+                                                               {reason, detail}};
     }
     void take_snapshot(const kvm::Vcpu& vcpu);
     void read_statistics(const kvm::Vcpu& vcpu);
@@ -156,6 +177,9 @@ private:
 
     std::array<ExitRecord, history> _exits{};
     std::size_t _exit_count = 0;
+    std::vector<TimedExit> _recorded; // a ring, full from the start; empty where none are kept
+    std::size_t _recorded_count = 0;
+    Fd _statistics_fd; // for statistics_now()
     std::uint64_t _tsc_khz = 0;
     std::vector<std::string> _cpuid_changes;
     std::vector<std::string> _feature_changes;

@@ -1,6 +1,7 @@
 #include "stress/sweep/sweep.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -237,6 +238,29 @@ private:
         return end;
     }
 
+    // All vCPUs together keep so many exits, and one of them no more than it takes to see a pattern.
+    [[nodiscard]] machine::Recording recording(std::uint32_t vcpus) const {
+        constexpr std::size_t most = 1U << 19;
+        constexpr std::size_t most_each = 1U << 13;
+        return {.statistics = _observer.sampled && _request.sample > 0ms,
+                .exits = _request.record_exits ? std::min(most / std::max(vcpus, 1U), most_each) : 0};
+    }
+
+    void tell_sample(const machine::MachineStatistics& statistics) {
+        if (_observer.sampled)
+            _observer.sampled(
+                {static_cast<std::uint32_t>(_result.sweep->points.size()), Clock::now(), statistics});
+    }
+
+    void tell_exits(const machine::Chassis& chassis) {
+        if (!_request.record_exits || !_observer.exits)
+            return;
+        SweepExits exits{static_cast<std::uint32_t>(_result.sweep->points.size()), {}};
+        for (const auto& thread : chassis.threads())
+            exits.vcpus.push_back(thread->recorded_exits());
+        _observer.exits(exits);
+    }
+
     Status run_on_machine(const StressDriver& driver, StressContext& context, report::SweepPoint& point) {
         auto start = Clock::now();
         auto machine = machine::Machine::create(context.setup.kvm,
@@ -244,12 +268,18 @@ private:
                                                  .payload = &context.setup.payload,
                                                  .nested = context.setup.shown.nested,
                                                  .hidden = context.setup.shown.hidden,
-                                                 .memory = driver.memory},
+                                                 .memory = driver.memory,
+                                                 .recording = recording(point.vcpus)},
                                                 _supervisor);
         if (!machine)
             return tl::unexpected{machine.error()};
         start = tell("create", start);
         context.machine = machine->get();
+        std::unique_ptr<supervise::Supervisor::Ticker> sampler;
+        if (_observer.sampled && _request.sample > 0ms)
+            sampler = _supervisor.every(_request.sample, [&, chassis = &(*machine)->chassis()] {
+                tell_sample(chassis->statistics_now());
+            });
         const auto booted = (*machine)->boot(context.deadline);
         start = tell("boot", start);
         auto counted = booted.and_then([&] { return driver.run(context); });
@@ -258,6 +288,7 @@ private:
         if (!counted && !is_death(counted.error()))
             return tl::unexpected{counted.error()};
         take_counted(point, counted ? std::move(*counted) : died(**machine, counted.error()));
+        sampler.reset();
         // One whose threads do not leave the kernel is no reason to end: its verdict says so, and it is kept.
         if (auto stopped = (*machine)->stop(); !stopped) {
             point.verdict = report::Verdict::hang;
@@ -266,8 +297,8 @@ private:
         }
         tell("end", start);
         const auto statistics = (*machine)->chassis().statistics();
-        if (_observer.counted)
-            _observer.counted(statistics);
+        tell_sample(statistics);
+        tell_exits((*machine)->chassis());
         for (const auto& [name, statistic] : kvm_statistics(statistics).vcpu)
             if (statistic.unit.empty() || statistic.unit == "ns") {
                 auto& sum = point.kvm_stats[name];

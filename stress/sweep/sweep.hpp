@@ -32,6 +32,8 @@ struct SweepRequest {
     std::uint64_t seed = 1;
     bool mix = false; // drivers in turn, drawn from the seed, until the duration is over
     std::optional<std::chrono::milliseconds> timeout; // of each step, beyond the duration; empty: by vCPUs
+    std::chrono::milliseconds sample{0}; // how often SweepObserver::sampled is told; 0: at the end alone
+    bool record_exits = false;           // for SweepObserver::exits
 };
 
 // A part of a point's time.
@@ -42,6 +44,19 @@ struct SweepPhase {
     supervise::Clock::time_point end;
 };
 
+// What KVM has counted for the machine of a point.
+struct SweepSample {
+    std::uint32_t point = 0;
+    supervise::Clock::time_point time;
+    const machine::MachineStatistics& statistics;
+};
+
+// The last exits to user space of the machine of a point, by vCPU, oldest first.
+struct SweepExits {
+    std::uint32_t point = 0;
+    std::vector<std::vector<machine::TimedExit>> vcpus;
+};
+
 // Called on the control thread.
 struct SweepObserver {
     std::function<void(const report::RunResult&)> started; // host and number of points are known
@@ -49,8 +64,9 @@ struct SweepObserver {
     // After each point; the result holds it and all before it.
     std::function<void(const report::SweepPoint&, const report::RunResult&)> finished;
     std::function<void(const SweepPhase&)> phase = {}; // before `finished` of its point
-    // What KVM counted, once a machine that was made for a driver has ended.
-    std::function<void(const machine::MachineStatistics&)> counted = {};
+    // While a machine that was made for a driver runs, and once it has ended; before `finished`.
+    std::function<void(const SweepSample&)> sampled = {};
+    std::function<void(const SweepExits&)> exits = {}; // once it has ended; before `finished`
 };
 
 // Always returns what is known, whatever went wrong on the way. A point that fails, hangs, or finds the host

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -135,6 +137,56 @@ TEST_F(Sweeps, KeepWhatTheyHaveWhereASignalEndsThem) {
     EXPECT_EQ(run.outcome, report::Outcome::cancelled);
     ASSERT_EQ(run.sweep->points.size(), 2U);
     EXPECT_EQ(run.sweep->points[1].verdict, Verdict::pass) << text_of(run.sweep->points[1]);
+}
+
+// The sum over all vCPUs; empty where this KVM does not count that.
+std::optional<std::uint64_t> counted(const machine::MachineStatistics& statistics, std::string_view name) {
+    for (const auto& entry : statistics.entries)
+        if (entry.name == name) {
+            std::uint64_t sum = 0;
+            for (const auto& words : statistics.vcpus)
+                sum += kvm::value_of(entry, words);
+            return sum;
+        }
+    return {};
+}
+
+TEST_F(Sweeps, SampleAMachineWhileItRuns) {
+    const auto driver = select_drivers({"exits"});
+    ASSERT_TRUE(driver);
+    auto request = request_of(*driver, "2");
+    request.duration = 1s;
+    request.sample = 50ms;
+    request.record_exits = true;
+    std::vector<std::uint64_t> exits;
+    std::vector<SweepExits> recorded;
+    const auto start = supervise::Clock::now();
+    const SweepObserver observer{
+        .started = {},
+        .progress = {},
+        .finished = {},
+        .phase = {},
+        .sampled =
+            [&](const SweepSample& sample) {
+                if (const auto now = counted(sample.statistics, "exits"))
+                    exits.push_back(*now);
+            },
+        .exits = [&](const SweepExits& kept) { recorded.push_back(kept); }};
+    const auto run = sweep(request, supervisor(), observer);
+    ASSERT_EQ(run.outcome, report::Outcome::passed);
+    ASSERT_EQ(recorded.size(), 1U);
+    ASSERT_EQ(recorded[0].vcpus.size(), 2U);
+    for (const auto& vcpu : recorded[0].vcpus) {
+        ASSERT_GT(vcpu.size(), 100U);
+        EXPECT_TRUE(std::ranges::is_sorted(vcpu, {}, &machine::TimedExit::time));
+        EXPECT_GE(vcpu.front().time, start);
+        EXPECT_NE(vcpu.back().exit.reason, 0U);
+    }
+    if (exits.empty())
+        GTEST_SKIP() << "this KVM has no statistics of exits to read";
+    EXPECT_GE(exits.size(), 4U);
+    EXPECT_TRUE(std::ranges::is_sorted(exits));
+    EXPECT_LT(exits.front(), exits.back() / 2) << "the first was read while it ran";
 }
 
 TEST_F(Sweeps, GoOnWhereTheHostCannotDoOneConfiguration) {

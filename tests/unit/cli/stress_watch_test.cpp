@@ -4,9 +4,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/kvm.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -58,6 +61,43 @@ TEST(StressWatch, WritesATrackForEachVcpuAndOneForTheMachine) {
     EXPECT_FALSE(nlohmann::json::parse(text, nullptr, false).is_discarded()) << text;
     for (const auto* const part : {"exits, 2 vCPUs", "create", "work", "vCPU 0", "vCPU 1", "2000"})
         EXPECT_THAT(text, HasSubstr(part));
+}
+
+TEST(StressWatch, TracesHowFastCountersGrowAndTheLastExits) {
+    using namespace std::chrono_literals;
+    const auto path =
+        std::filesystem::temp_directory_path() / ("nestbed-rates-" + std::to_string(::getpid()) + ".json");
+    auto watch = StressWatch::start(path.string(), "");
+    ASSERT_TRUE(watch) << watch.error().message();
+    const kvm::StatisticDescription exits{"exits", "", "cumulative", 0, 1};
+    const kvm::StatisticDescription other{"pf_taken", "", "cumulative", 8, 1};
+    const auto start = supervise::Clock::now();
+    const auto tell = [&](std::uint32_t point, std::chrono::milliseconds at, std::uint64_t first,
+                          std::uint64_t second) {
+        const machine::MachineStatistics statistics{{exits, other}, {{first, 1}, {second, 2}}, {}, {}};
+        (*watch)->sampled({point, start + at, statistics});
+    };
+    tell(0, 0ms, 100, 7);
+    tell(0, 500ms, 200, 7);
+    tell(1, 600ms, 5, 5); // another machine, whose counters began anew
+    (*watch)->exits({1, {{}, {{start + 650ms, {KVM_EXIT_IO, 0x3f8}}}}});
+    ASSERT_TRUE((*watch)->close());
+    std::ifstream file{path};
+    const auto events = nlohmann::json::parse(file, nullptr, false);
+    std::filesystem::remove(path);
+    ASSERT_TRUE(events.is_array());
+    std::map<std::string, double> rates;
+    std::vector<std::string> instants;
+    for (const auto& event : events)
+        if (event["ph"] == "C")
+            rates[event["name"]] = event["args"]["value"];
+        else if (event["ph"] == "i")
+            instants.push_back(event["name"].get<std::string>() + " " +
+                               event["args"]["detail"].get<std::string>() + " " + event["pid"].dump() + " " +
+                               event["tid"].dump());
+    EXPECT_EQ(rates, (std::map<std::string, double>{
+                         {"vCPU 0 exits/s", 200}, {"vCPU 1 exits/s", 0}, {"exits/s", 200}}));
+    EXPECT_THAT(instants, testing::ElementsAre("KVM_EXIT_IO 0x3f8 2 3"));
 }
 
 TEST(StressWatch, RefusesAFileThatCannotBe) {
