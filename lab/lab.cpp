@@ -380,8 +380,12 @@ Result<LabResult> run(const LabRequest& request, const LabObserver& observer,
             one.result.attempts = attempts;
             return std::move(one.result);
         }
-        // Emulated kernels hang now and then, through no fault of the command.
-        if (ended->ending != Ending::host_died || attempts >= request.attempts)
+        // Emulated kernels hang now and then, through no fault of the command; those of several CPUs even
+        // before their first word, when nothing has been done yet.
+        const bool silent = ended->ending == Ending::not_up && ended->console.empty() &&
+                            request.shape.engine == Engine::emulator && attempts == 1;
+        const bool died = ended->ending == Ending::host_died && attempts < request.attempts;
+        if (!silent && !died)
             return tl::unexpected{*error};
         observer.again(*error);
     }

@@ -33,7 +33,9 @@ struct LabRequest {
     // To the first word from inside, and between two heartbeats; without them what suits the emulator.
     std::optional<std::chrono::milliseconds> boot_patience = {};
     std::optional<std::chrono::milliseconds> silence = {};
-    unsigned attempts = 2; // how often it may boot where the emulated host dies without a word
+    // How often it may boot where the emulated host dies. One that does not write a word is given a second
+    // chance whatever this says.
+    unsigned attempts = 2;
     std::chrono::milliseconds grace = std::chrono::seconds{10}; // to end in, after a signal or the timeout
 };
 

@@ -161,17 +161,16 @@ TEST_F(Sweeps, SampleAMachineWhileItRuns) {
     std::vector<std::uint64_t> exits;
     std::vector<SweepExits> recorded;
     const auto start = supervise::Clock::now();
-    const SweepObserver observer{
-        .started = {},
-        .progress = {},
-        .finished = {},
-        .phase = {},
-        .sampled =
-            [&](const SweepSample& sample) {
-                if (const auto now = counted(sample.statistics, "exits"))
-                    exits.push_back(*now);
-            },
-        .exits = [&](const SweepExits& kept) { recorded.push_back(kept); }};
+    const SweepObserver observer{.started = {},
+                                 .progress = {},
+                                 .finished = {},
+                                 .phase = {},
+                                 .sampled =
+                                     [&](const SweepSample& sample) {
+                                         if (const auto now = counted(sample.statistics, "exits"))
+                                             exits.push_back(*now);
+                                     },
+                                 .exits = [&](const SweepExits& kept) { recorded.push_back(kept); }};
     const auto run = sweep(request, supervisor(), observer);
     ASSERT_EQ(run.outcome, report::Outcome::passed);
     ASSERT_EQ(recorded.size(), 1U);

@@ -64,6 +64,10 @@ int play(std::string_view situation, const std::string& marker, bool bochs, cons
         std::fputs("fake: option not known\n", stderr);
         return 1;
     }
+    if (situation == "silent" || (situation == "silent-once" && ::access(marker.c_str(), F_OK) != 0)) {
+        std::fclose(std::fopen(marker.c_str(), "w"));
+        ::pause();
+    }
     say(console, "[    0.0] the fake kernel boots\r\n");
     if (situation == "never-up")
         ::pause();

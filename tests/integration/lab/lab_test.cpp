@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 
 #include <boost/fiber/fiber.hpp>
@@ -138,6 +139,10 @@ struct EndingCase {
     std::vector<std::string> found;
 };
 
+void PrintTo(const EndingCase& ending, std::ostream* to) {
+    *to << ending.situation;
+}
+
 class LabEnding : public Lab, public testing::WithParamInterface<EndingCase> {};
 
 TEST_P(LabEnding, IsSaid) {
@@ -176,6 +181,20 @@ TEST_F(Lab, AHostThatDiesOnceIsGivenASecondChance) {
     EXPECT_EQ(ran->attempts, 2U);
     EXPECT_EQ(again, 1);
     EXPECT_EQ(out, "to stdout\n");
+}
+
+TEST_F(Lab, AKernelThatDoesNotWriteAWordIsGivenASecondChance) {
+    request.boot_patience = 1s;
+    request.attempts = 1; // is about hosts that had begun
+    const auto ran = play("silent-once");
+    ASSERT_TRUE(ran) << ran.error().message();
+    EXPECT_EQ(ran->attempts, 2U);
+    EXPECT_EQ(again, 1);
+    EXPECT_EQ(out, "to stdout\n");
+    const auto never = play("silent");
+    ASSERT_FALSE(never);
+    EXPECT_EQ(never.error().kind, ErrorKind::deadline) << never.error().message();
+    EXPECT_EQ(again, 2);
 }
 
 TEST_F(Lab, ADeadlineStillBringsWhatThereIs) {
