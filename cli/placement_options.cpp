@@ -59,8 +59,8 @@ void PlacementOptions::add_to(CLI::App& command) {
         .add_option(
             "--topology", topology,
             "What the guest is shown: flat (one socket, one thread a core), matching (derived from the "
-            "placement), SOCKETSxCORESxTHREADS, SOCKETSxDIESxCORESxTHREADS or sockets=2,cores=8 "
-            "[matching]")
+            "placement), lying (neighbours are shown to be close and are far apart), SOCKETSxCORESxTHREADS, "
+            "SOCKETSxDIESxCORESxTHREADS or sockets=2,cores=8 [matching]")
         ->type_name("SHAPE");
     command
         .add_option(
@@ -113,7 +113,8 @@ Result<stress::MachineRequest> PlacementOptions::read() const {
         return tl::unexpected{profile.error()};
     values.nested = *profile;
     values.flat_shape = topology == "flat";
-    if (!topology.empty() && topology != "flat" && topology != "matching") {
+    values.lying_shape = topology == "lying";
+    if (!topology.empty() && topology != "flat" && topology != "matching" && topology != "lying") {
         const auto shape = topology::parse_shape(topology);
         if (!shape)
             return tl::unexpected{shape.error()};

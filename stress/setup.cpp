@@ -30,7 +30,8 @@ topology::PlanRequest plan_request(const MachineRequest& request, std::uint32_t 
             .memory_bytes = request.memory_bytes.value_or(boot::default_memory_bytes(vcpus)),
             .policy = request.policy,
             .page_size = request.page_size,
-            .shape = request.flat_shape ? topology::Shape{.cores = vcpus} : request.shape};
+            .shape = request.flat_shape ? topology::Shape{.cores = vcpus} : request.shape,
+            .lying = request.lying_shape};
 }
 
 HostSeen look_at_host() {

@@ -22,6 +22,7 @@ struct MachineRequest {
     topology::PageSize page_size = topology::PageSize::base;
     std::optional<topology::Shape> shape; // empty: derived from the placement
     bool flat_shape = false;              // one socket of single-threaded cores; then `shape` is empty
+    bool lying_shape = false;             // see PlanRequest::lying
     nested::Profile nested;
 };
 

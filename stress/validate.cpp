@@ -42,6 +42,8 @@ std::string repeat_command(const ValidateRequest& request, std::string_view chec
         command += fmt::format(" --topology {}", topology::format_shape(*asked.shape));
     if (asked.flat_shape)
         command += " --topology flat";
+    if (asked.lying_shape)
+        command += " --topology lying";
     if (asked.page_size != topology::PageSize::base)
         command += fmt::format(" --hugepages {}", topology::to_string(asked.page_size));
     return command;

@@ -189,6 +189,21 @@ Indexes scatter_order(const Host& host, const UsableHost& usable) {
     return order;
 }
 
+Indexes dealt_by_turns(const Indexes& pus, const Host& host, const UsableHost& usable) {
+    std::unordered_map<std::uint32_t, std::uint32_t> left;
+    for (const auto pu : pus)
+        ++left[pu];
+    const auto order = scatter_order(host, usable);
+    Indexes dealt;
+    while (dealt.size() < pus.size())
+        for (const auto pu : order)
+            if (const auto at = left.find(pu); at != left.end() && at->second > 0) {
+                --at->second;
+                dealt.push_back(pu);
+            }
+    return dealt;
+}
+
 Indexes choose_pus(const Policy& policy, std::uint32_t vcpus, std::uint32_t guest_threads, const Host& host,
                    const UsableHost& usable) {
     Indexes chosen;

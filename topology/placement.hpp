@@ -33,6 +33,10 @@ struct UsableHost {
 // by turns over packages, their nodes, caches and cores.
 [[nodiscard]] std::vector<std::uint32_t> scatter_order(const Host& host, const UsableHost& usable);
 
+// The same PUs, each as often, by turns as in scatter_order(); none a second time before each was taken once.
+[[nodiscard]] std::vector<std::uint32_t> dealt_by_turns(const std::vector<std::uint32_t>& pus,
+                                                        const Host& host, const UsableHost& usable);
+
 // By vCPU: an index into host.pus. Empty for the policies that no order of PUs makes: none, traffic and file.
 // `guest_threads` is the shape's, 0 where it is derived.
 [[nodiscard]] std::vector<std::uint32_t> choose_pus(const Policy& policy, std::uint32_t vcpus,

@@ -35,6 +35,14 @@ Status check_request(const PlanRequest& request) {
     if (request.memory_bytes > max_memory)
         return fail(ErrorKind::bad_input, fmt::format("{} of memory", format_size(request.memory_bytes)),
                     "an address has 52 bits, which is 4096 TiB");
+    const auto kind = request.policy.kind;
+    if (request.lying && (request.shape || kind == Policy::none || kind == Policy::file))
+        return fail(ErrorKind::bad_input,
+                    fmt::format("a lying topology, policy {}", to_string(request.policy)),
+                    request.shape          ? "there is a shape that the guest is to be shown"
+                    : kind == Policy::none ? "nothing is pinned, so that nothing shown is true or false"
+                                           : "a plan file says itself what is shown and what is true",
+                    "choose a policy that pins vCPUs, and no shape");
     if (!request.shape || vcpu_count(*request.shape) == request.vcpus)
         return {};
     const auto& shape = *request.shape;
@@ -129,7 +137,7 @@ void place_unbound(Plan& plan, std::uint32_t vcpus, std::uint64_t bytes) {
 }
 
 void place_vcpus(Plan& plan, const Indexes& chosen, const VirtualNodes& nodes, const Host& host,
-                 const UsableHost& usable) {
+                 const UsableHost& usable, bool lying) {
     std::map<std::uint32_t, std::uint32_t> load;
     for (const auto pu : chosen)
         ++load[pu];
@@ -139,7 +147,7 @@ void place_vcpus(Plan& plan, const Indexes& chosen, const VirtualNodes& nodes, c
                               .apic_id = 0,
                               .virtual_node = nodes.of_vcpu[vcpu],
                               .pus = {host.pus[pu].os_index},
-                              .reason = reason_for_vcpu(plan.policy, host, usable, pu, load[pu])});
+                              .reason = reason_for_vcpu(plan.policy, host, usable, pu, load[pu], lying)});
     }
     const auto [least, most] = std::minmax_element(
         load.begin(), load.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -147,19 +155,20 @@ void place_vcpus(Plan& plan, const Indexes& chosen, const VirtualNodes& nodes, c
     plan.max_vcpus_per_pu = most->second;
 }
 
-void choose_shape(Plan& plan, const std::optional<Shape>& given, const Indexes& chosen, const Host& host) {
+// `shown`: the PUs that the guest is shown to run on, by vCPU; where it is told the truth, those chosen.
+void choose_shape(Plan& plan, const std::optional<Shape>& given, const Indexes& shown, const Host& host) {
     std::vector<VcpuHome> homes;
     for (const auto& vcpu : plan.vcpus) {
         VcpuHome home{.virtual_node = vcpu.virtual_node};
-        if (!chosen.empty()) {
-            const auto& pu = host.pus[chosen[vcpu.vcpu]];
+        if (!shown.empty()) {
+            const auto& pu = host.pus[shown[vcpu.vcpu]];
             home.package = pu.package;
             home.core = pu.core;
             home.pu = pu.os_index;
         }
         homes.push_back(home);
     }
-    const bool pinned = !chosen.empty();
+    const bool pinned = !shown.empty();
     if (given) {
         plan.shape = *given;
         plan.notes.push_back(fmt::format("shape {}: as given", format_shape(plan.shape)));
@@ -186,6 +195,18 @@ Result<Indexes> choose(const PlanRequest& request, const Host& host, const Usabl
     for (auto& pu : chosen)
         pu = usable.pus[pu];
     return chosen;
+}
+
+std::string note_on_lie(const Indexes& chosen, const Indexes& shown) {
+    std::size_t false_ones = 0;
+    for (std::size_t vcpu = 0; vcpu < chosen.size(); ++vcpu)
+        false_ones += chosen[vcpu] != shown[vcpu] ? 1U : 0U;
+    return false_ones == 0
+               ? std::string{"topology lying: true here, since by turns these PUs come in the host's order"}
+               : fmt::format(
+                     "topology lying: {} of {} vCPUs run on another PU than the one that the guest is "
+                     "shown",
+                     false_ones, chosen.size());
 }
 
 Status check_same(const PlanRequest& request, const PlanFile& file) {
@@ -275,6 +296,7 @@ Result<Plan> plan(const PlanRequest& request, const Host& host) {
         return tl::unexpected{checked.error()};
 
     std::vector<std::string> more_notes;
+    Indexes shown; // by vCPU, as `chosen`: what the guest is to believe
     Plan result;
     result.policy = request.policy;
     result.page_size = request.page_size;
@@ -290,26 +312,33 @@ Result<Plan> plan(const PlanRequest& request, const Host& host) {
             if (!checked)
                 return tl::unexpected{checked.error()};
         chosen = place_as_written(result, *file, host);
+        shown = chosen;
         shape = shape ? shape : file->shape;
     } else {
         auto picked = choose(request, host, *usable);
         if (!picked)
             return tl::unexpected{picked.error()};
         chosen = std::move(*picked);
+        shown = chosen;
+        if (request.lying) {
+            std::sort(shown.begin(), shown.end());
+            chosen = dealt_by_turns(shown, host, *usable);
+            more_notes.push_back(note_on_lie(chosen, shown));
+        }
         Indexes homes;
-        for (const auto pu : chosen)
+        for (const auto pu : shown)
             homes.push_back(usable->home[pu]);
         const auto nodes = number_nodes(homes, bytes / bytes_of(request.page_size), host);
         if (auto checked = place_memory(result, bytes, nodes, host); !checked)
             return tl::unexpected{checked.error()};
-        place_vcpus(result, chosen, nodes, host, *usable);
+        place_vcpus(result, chosen, nodes, host, *usable, request.lying);
         if (nodes.fewer_than_touched)
             more_notes.push_back(fmt::format("no more virtual nodes than pages of {} to put into them",
                                              to_string(result.page_size)));
     }
     result.notes = notes_on(result, host, *usable);
     result.notes.insert(result.notes.end(), more_notes.begin(), more_notes.end());
-    choose_shape(result, shape, chosen, host);
+    choose_shape(result, shape, shown, host);
     return result;
 }
 

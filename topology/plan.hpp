@@ -27,6 +27,10 @@ struct PlanRequest {
     Policy policy = Policy::numa;
     PageSize page_size = PageSize::base;
     std::optional<Shape> shape; // empty: derived from the placement
+    // The guest is shown the PUs that the policy chooses in the host's order, so that neighbours are close,
+    // and its vCPUs run on them by turns over packages, nodes, caches and cores. Their memory is where they
+    // are shown to be. Without a shape.
+    bool lying = false;
 };
 
 struct VcpuPlacement {
@@ -60,9 +64,9 @@ struct Plan {
 };
 
 // Deterministic. Errors: bad_input for no vCPUs, no memory, a shape that does not multiply out to the vCPUs,
-// a policy whose file was not read or is for another machine, and those of traffic_of() and
-// check_plan_file(); host_lacks for memory larger than the host, a node without room for its share, a lack of
-// huge pages, and a host without a usable PU or node.
+// a lie with a shape or with a policy that pins nothing or is a file, a policy whose file was not read or is
+// for another machine, and those of traffic_of() and check_plan_file(); host_lacks for memory larger than the
+// host, a node without room for its share, a lack of huge pages, and a host without a usable PU or node.
 [[nodiscard]] Result<Plan> plan(const PlanRequest& request, const Host& host);
 
 } // namespace nestbed::topology

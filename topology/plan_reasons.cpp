@@ -123,9 +123,10 @@ std::vector<std::uint32_t> nodes_where(const Host& host, Wanted is_wanted) {
 } // namespace
 
 std::string reason_for_vcpu(const Policy& policy, const Host& host, const UsableHost& usable,
-                            std::uint32_t pu, std::uint32_t load) {
+                            std::uint32_t pu, std::uint32_t load, bool lying) {
     const auto& at = host.pus[pu];
-    auto text = fmt::format("{}: node {}, package {}, core {}, thread {}", why_this_pu(policy),
+    auto text = fmt::format("{}: node {}, package {}, core {}, thread {}",
+                            lying ? "by turns, not as the guest is shown" : why_this_pu(policy),
                             host.nodes[usable.home[pu]].os_index, at.package, at.core, usable.thread[pu]);
     if (load > 1)
         text += fmt::format("; shared by {} vCPUs", load);

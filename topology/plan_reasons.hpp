@@ -11,9 +11,9 @@
 
 namespace nestbed::topology {
 
-// `pu` is an index into host.pus, `load` the number of vCPUs on it.
+// `pu` is an index into host.pus, `load` the number of vCPUs on it; `lying` as in PlanRequest.
 [[nodiscard]] std::string reason_for_vcpu(const Policy& policy, const Host& host, const UsableHost& usable,
-                                          std::uint32_t pu, std::uint32_t load);
+                                          std::uint32_t pu, std::uint32_t load, bool lying);
 
 [[nodiscard]] std::string reason_for_node(const Policy& policy, std::uint64_t vcpus, std::uint64_t all_vcpus);
 

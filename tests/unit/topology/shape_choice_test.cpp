@@ -1,8 +1,11 @@
 #include "topology/shape_choice.hpp"
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -51,6 +54,108 @@ TEST(DeriveShape, FollowsThePlacement) {
         ASSERT_TRUE(made) << host << ": " << made.error().message();
         EXPECT_EQ(format_shape(made->shape), shape) << host << ", " << vcpus << " " << to_string(policy);
     }
+}
+
+TEST(LyingTopology, ShowsTheTruthOfOtherThreads) {
+    struct Case {
+        std::string host;
+        std::uint32_t vcpus;
+        Policy policy;
+        std::string shape;
+        std::vector<std::uint32_t> nodes; // of the first vCPUs: shown, then true
+        std::vector<std::uint32_t> homes;
+    };
+    const Case cases[] = {
+        {"pack:2 [numa] core:4 pu:1", 8, Policy::compact, "2x1x4x1", {0, 0, 0, 0, 1}, {0, 1, 0, 1, 0}},
+        // Shown is the host's order, whatever the policy's is.
+        {"pack:2 [numa] core:4 pu:1", 8, Policy::scatter, "2x1x4x1", {0, 0, 0, 0, 1}, {0, 1, 0, 1, 0}},
+        // Siblings, too.
+        {"pack:2 [numa] core:2 pu:2", 8, Policy::numa, "2x1x2x2", {0, 0, 0, 0, 1}, {0, 1, 0, 1, 0}},
+        // Overcommitted: each PU once before any a second time.
+        {"pack:2 [numa] core:1 pu:1", 6, Policy::numa, "2x1x3x1", {0, 0, 0, 1}, {0, 1, 0, 1}},
+        {"pack:8 [numa] core:18 pu:2", 257, Policy::compact, "257x1x1x1", {0, 0, 0}, {0, 1, 2}},
+    };
+    for (const auto& each : cases) {
+        SCOPED_TRACE(each.host + " " + to_string(each.policy));
+        const auto host = discover(each.host);
+        ASSERT_TRUE(host);
+        PlanRequest request{.vcpus = each.vcpus,
+                            .memory_bytes = GiB,
+                            .policy = each.policy,
+                            .page_size = PageSize::base,
+                            .shape = {},
+                            .lying = true};
+        const auto lie = plan(request, *host);
+        ASSERT_TRUE(lie) << lie.error().message();
+        request.lying = false;
+        const auto truth = plan(request, *host);
+        ASSERT_TRUE(truth);
+        if (each.policy == Policy::compact) {
+            EXPECT_EQ(format_shape(lie->shape), format_shape(truth->shape));
+        }
+        EXPECT_EQ(format_shape(lie->shape), each.shape);
+        const auto node_of = [&](std::uint32_t os_index) {
+            for (const auto& pu : host->pus)
+                if (pu.os_index == os_index)
+                    return host->nodes[pu.node.value_or(0)].os_index;
+            return UINT32_MAX;
+        };
+        for (std::size_t i = 0; i < each.nodes.size(); ++i) {
+            const auto& vcpu = lie->vcpus[i];
+            EXPECT_EQ(*lie->nodes[vcpu.virtual_node].host_node, each.nodes[i]) << i;
+            EXPECT_EQ(node_of(vcpu.pus.front()), each.homes[i]) << i;
+            EXPECT_THAT(vcpu.reason, testing::StartsWith("by turns, not as the guest is shown"));
+        }
+        // The same PUs, and the same memory from each node.
+        const auto pus_of = [](const Plan& made) {
+            std::multiset<std::uint32_t> pus;
+            for (const auto& vcpu : made.vcpus)
+                pus.insert(vcpu.pus.begin(), vcpu.pus.end());
+            return pus;
+        };
+        const auto memory_of = [](const Plan& made) {
+            std::map<std::uint32_t, std::uint64_t> bytes;
+            for (const auto& node : made.nodes)
+                bytes[*node.host_node] += node.memory_bytes;
+            return bytes;
+        };
+        EXPECT_EQ(pus_of(*lie), pus_of(*truth));
+        EXPECT_EQ(memory_of(*lie), memory_of(*truth));
+        EXPECT_THAT(lie->notes, testing::Contains(testing::HasSubstr("run on another PU than the one")));
+    }
+}
+
+TEST(LyingTopology, SaysWhereItIsNoLie) {
+    const auto host = discover("core:2 pu:1");
+    ASSERT_TRUE(host);
+    const auto made = plan({.vcpus = 2,
+                            .memory_bytes = GiB,
+                            .policy = Policy::numa,
+                            .page_size = PageSize::base,
+                            .shape = {},
+                            .lying = true},
+                           *host);
+    ASSERT_TRUE(made);
+    EXPECT_THAT(made->notes, testing::Contains(testing::HasSubstr("topology lying: true here")));
+}
+
+TEST(LyingTopology, IsRefusedWhereNothingIsTrue) {
+    const auto host = discover("pack:2 [numa] core:4 pu:1");
+    ASSERT_TRUE(host);
+    PlanRequest request{.vcpus = 8,
+                        .memory_bytes = GiB,
+                        .policy = Policy::none,
+                        .page_size = PageSize::base,
+                        .shape = {},
+                        .lying = true};
+    const auto unpinned = plan(request, *host);
+    ASSERT_FALSE(unpinned);
+    EXPECT_THAT(unpinned.error().found, testing::HasSubstr("nothing is pinned"));
+    request.policy = Policy::compact;
+    request.shape = Shape{.cores = 8};
+    const auto shaped = plan(request, *host);
+    ASSERT_FALSE(shaped);
+    EXPECT_THAT(shaped.error().found, testing::HasSubstr("there is a shape"));
 }
 
 TEST(DeriveShape, NoSocketStraddlesVirtualNodesAndThreadsAreSiblings) {
