@@ -8,6 +8,7 @@
 #include "base/printable.hpp"
 #include "base/units.hpp"
 #include "report/fields.hpp"
+#include "report/place_comparison_json.hpp"
 #include "report/plan_json.hpp"
 #include "report/sweep_json.hpp"
 #include "topology/text_file.hpp"
@@ -142,6 +143,8 @@ RunResult read_run(const Field& field) {
         run.checks.push_back(read_check(check));
     if (const auto sweep = field.find("sweep"))
         run.sweep = read_sweep(*sweep);
+    if (const auto comparison = field.find("place_comparison"))
+        run.place_comparison = read_place_comparison(*comparison);
     if (const auto statistics = field.find("kvm_stats"))
         run.kvm_stats = read_kvm_statistics(*statistics);
     for (const auto& timing : field.member("timings").elements(most_entries))

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/ranges.hpp"
+#include "report/place_comparison_json.hpp"
 #include "report/stats_json.hpp"
 #include "report/sweep_json.hpp"
 
@@ -249,6 +250,8 @@ Json to_json(const RunResult& result) {
     json["checks"] = column(result.checks, [](const CheckResult& check) { return to_json(check); });
     if (result.sweep)
         json["sweep"] = to_json(*result.sweep);
+    if (result.place_comparison)
+        json["place_comparison"] = to_json(*result.place_comparison);
     if (result.kvm_stats)
         json["kvm_stats"] = to_json(*result.kvm_stats);
     json["timings"] = column(result.timings, [](const Timing& timing) {

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "report/place_comparison.hpp"
 #include "report/stats.hpp"
 #include "report/sweep.hpp"
 #include "report/verdict.hpp"
@@ -126,7 +127,8 @@ struct RunResult {
     std::optional<MachineFacts> machine;
     std::optional<topology::Plan> plan;
     std::vector<CheckResult> checks;
-    std::optional<Sweep> sweep; // of `stress`
+    std::optional<Sweep> sweep; // of `stress` and `place compare`
+    std::optional<PlaceComparison> place_comparison;
     std::optional<KvmStatistics> kvm_stats;
     std::vector<Timing> timings; // in the order of the phases
 };

@@ -30,13 +30,6 @@ Json column(const Rows& rows, Field field) {
     return values;
 }
 
-Json to_json(const Configuration& configuration) {
-    return {{"policy", configuration.policy},
-            {"page_size", configuration.page_size},
-            {"nested", configuration.nested},
-            {"topology", configuration.topology}};
-}
-
 Json to_json(const Distribution& distribution) {
     Json json{{"name", distribution.name}};
     json["summary"] = to_json(distribution.summary);
@@ -64,13 +57,6 @@ Json by_name(const Map& map, Value value) {
     for (const auto& [name, each] : map)
         json[name] = value(each);
     return json;
-}
-
-Configuration read_configuration(const Field& field) {
-    return {.policy = field.member("policy").text(),
-            .page_size = field.member("page_size").text(),
-            .nested = field.member("nested").text(),
-            .topology = field.member("topology").text()};
 }
 
 Histogram read_histogram(const Field& field) {
@@ -186,6 +172,20 @@ UslFit read_fit(const Field& field) {
 }
 
 } // namespace
+
+Json to_json(const Configuration& configuration) {
+    return {{"policy", configuration.policy},
+            {"page_size", configuration.page_size},
+            {"nested", configuration.nested},
+            {"topology", configuration.topology}};
+}
+
+Configuration read_configuration(const Field& field) {
+    return {.policy = field.member("policy").text(),
+            .page_size = field.member("page_size").text(),
+            .nested = field.member("nested").text(),
+            .topology = field.member("topology").text()};
+}
 
 Json to_json(const SweepPoint& point) {
     Json json{{"driver", point.driver},  {"configuration", to_json(point.configuration)},

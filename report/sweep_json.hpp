@@ -18,4 +18,7 @@ namespace nestbed::report {
 // Of a measurement or a distribution.
 [[nodiscard]] Summary read_summary(const Field& field);
 
+[[nodiscard]] nlohmann::ordered_json to_json(const Configuration& configuration);
+[[nodiscard]] Configuration read_configuration(const Field& field);
+
 } // namespace nestbed::report

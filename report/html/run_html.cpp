@@ -170,6 +170,8 @@ std::string run_html(const ReportedRun& reported, const std::string& prefix) {
     if (run.error)
         text += "<p class=\"regression\">" + html(run.error->message()) + "</p>\n";
     text += checks_html(run.checks) + figures_html(reported.document.figures);
+    if (run.place_comparison)
+        text += place_html(*run.place_comparison);
     if (run.sweep)
         text += sweep_html(*run.sweep, prefix);
     if (run.plan)

@@ -20,6 +20,9 @@ namespace nestbed::report {
 // charts' ids unique on the page.
 [[nodiscard]] std::string sweep_html(const Sweep& sweep, const std::string& prefix);
 
+// A table for each driver, and how well the scores foretold it.
+[[nodiscard]] std::string place_html(const PlaceComparison& comparison);
+
 [[nodiscard]] std::string figures_html(std::span<const BenchFigure> figures);
 
 // Everything of one run.

@@ -120,6 +120,7 @@ RunResult full_result(std::uint32_t vcpus) {
     result.checks = {failed, skipped};
 
     result.sweep = example_sweep();
+    result.place_comparison = example_place_comparison();
     result.kvm_stats = KvmStatistics{
         .vcpu = {{"exits", {.unit = "", .values = std::vector<std::uint64_t>(vcpus, 0xffff'ffff'ffff'ffff)}}},
         .vm = {{"remote_tlb_flush", {.unit = "", .value = 12}}}};
@@ -184,6 +185,35 @@ Sweep example_sweep() {
                    .r_squared = 0,
                    .why_not = "no point passed"}};
     return sweep;
+}
+
+PlaceComparison example_place_comparison() {
+    const Configuration numa{.policy = "numa", .page_size = "2M", .nested = "svm:-vgif", .topology = ""};
+    auto lying = numa;
+    lying.topology = "lying";
+    PlaceVerdict won{.driver = "memory",
+                     .figure = "local_bytes_per_second",
+                     .unit = "bytes/s",
+                     .predictor = "vCPUs away from their memory",
+                     .places = {{.configuration = numa, .predicted_cost = 0, .rounds = 10, .median = 5e9},
+                                {.configuration = lying, .predicted_cost = {}, .rounds = 0}},
+                     .lead =
+                         PairedRatio{.ratio = 1.5, .rounds = 10, .ci95 = Interval{.low = 1.4, .high = 1.6}},
+                     .why_no_winner = "",
+                     .spearman = 1,
+                     .kendall = 0.5,
+                     .why_no_correlation = ""};
+    auto open = won;
+    open.driver = "c2c";
+    open.lead->ci95.reset();
+    open.why_no_winner = "3 rounds are too few to tell, 6 are needed";
+    open.spearman.reset();
+    open.kendall.reset();
+    open.why_no_correlation = "all scores are the same";
+    auto nothing = open;
+    nothing.driver = "lock.spin";
+    nothing.lead.reset();
+    return {.drivers = {won, open, nothing}};
 }
 
 } // namespace nestbed::report::test

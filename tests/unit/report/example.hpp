@@ -31,6 +31,9 @@ inline constexpr GuestNeeds example_needs{
 // Points that passed and one that was late, a fit and one that could not be.
 [[nodiscard]] Sweep example_sweep();
 
+// A driver with a winner, one without, and one that was never measured.
+[[nodiscard]] PlaceComparison example_place_comparison();
+
 // Every optional member present, every list with something in it.
 [[nodiscard]] RunResult full_result(std::uint32_t vcpus = 8);
 

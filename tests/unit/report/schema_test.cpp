@@ -128,8 +128,9 @@ TEST(Schema, LeavesOnlyTheseMembersOptional) {
     }
     EXPECT_THAT(optional,
                 testing::ElementsAre("error", "host", "kappa", "knee", "known", "kvm_stats", "lambda",
-                                     "machine", "plan", "pu_list", "r_squared", "reason", "reference",
-                                     "samples", "sigma", "sweep", "topology", "topology_xml", "why_not"));
+                                     "machine", "place_comparison", "plan", "pu_list", "r_squared", "reason",
+                                     "reference", "samples", "sigma", "sweep", "topology", "topology_xml",
+                                     "why_no_correlation", "why_no_winner", "why_not"));
 }
 
 TEST(Schema, AllowsNoMemberThatItDoesNotName) {
