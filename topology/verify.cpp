@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <map>
 #include <span>
-#include <string_view>
 
 #include <numaif.h>
 #include <sys/mman.h>
@@ -16,27 +14,12 @@
 #include "base/ranges.hpp"
 #include "base/units.hpp"
 #include "topology/kernel_numa.hpp"
+#include "topology/proc_text.hpp"
 #include "topology/text_file.hpp"
 
 namespace nestbed::topology {
 
 namespace {
-
-// Field 39 of /proc/PID/stat, "processor" (proc(5)). The name in field 2 may hold blanks and parentheses, so
-// that fields are counted from the last closing one, behind which is field 3.
-std::optional<std::uint32_t> last_processor(std::string_view stat) {
-    constexpr int blanks_before = 37; // between the parenthesis and field 39
-    auto at = stat.rfind(')');
-    for (int i = 0; i < blanks_before && at != std::string_view::npos; ++i)
-        at = stat.find(' ', at + 1);
-    if (at == std::string_view::npos)
-        return std::nullopt;
-    std::uint32_t pu = 0;
-    const auto rest = stat.substr(at + 1);
-    if (std::from_chars(rest.data(), rest.data() + rest.size(), pu).ec != std::errc{})
-        return std::nullopt;
-    return pu;
-}
 
 // Where move_pages() is not to be had and there is one node only: mincore() tells which pages are present.
 Status count_on_only_node(ObservedMemory& seen, const std::vector<void*>& pages, std::size_t page_bytes,
@@ -51,16 +34,20 @@ Status count_on_only_node(ObservedMemory& seen, const std::vector<void*>& pages,
     return {};
 }
 
-Status ask_kernel(ObservedMemory& seen, std::vector<void*>& pages, std::size_t page_bytes) {
+Status ask_kernel(ObservedMemory& seen, std::vector<void*>& pages, std::size_t page_bytes, pid_t process) {
     std::vector<int> status(pages.size(), -ENOENT);
-    if (::move_pages(0, pages.size(), pages.data(), nullptr, status.data(), 0) == 0) {
+    if (::move_pages(process, pages.size(), pages.data(), nullptr, status.data(), 0) == 0) {
         for (const int each : status)
             ++seen.pages[each];
         return {};
     }
     const int number = errno;
-    if ((number == ENOSYS || number == EPERM) && is_only_memory_node(0))
-        return count_on_only_node(seen, pages, page_bytes, 0);
+    if ((number == ENOSYS || number == EPERM) && is_only_memory_node(0)) {
+        if (process == 0)
+            return count_on_only_node(seen, pages, page_bytes, 0);
+        seen.pages[0] += pages.size(); // there is nowhere else
+        return {};
+    }
     return fail(ErrorKind::host_lacks, "see on which nodes pages are (move_pages)", errno_text(number),
                 number == EPERM ? "in a container, allow it with --cap-add SYS_NICE" : "");
 }
@@ -131,7 +118,7 @@ Result<ObservedThread> observe_thread(std::uint32_t vcpu, pid_t tid) {
 }
 
 Result<ObservedMemory> observe_memory(std::uint32_t virtual_node, const std::byte* start, std::size_t bytes,
-                                      std::size_t page_bytes, std::size_t max_pages) {
+                                      std::size_t page_bytes, std::size_t max_pages, pid_t process) {
     if (page_bytes == 0)
         return fail(ErrorKind::check_failed, "see where pages are", "a page of 0 bytes");
     constexpr std::size_t chunk = 16384; // 128 KiB of addresses a call
@@ -147,7 +134,7 @@ Result<ObservedMemory> observe_memory(std::uint32_t virtual_node, const std::byt
         pages.push_back(memory + page * page_bytes);
         if (pages.size() < chunk && i + 1 < asked)
             continue;
-        if (auto answered = ask_kernel(seen, pages, page_bytes); !answered)
+        if (auto answered = ask_kernel(seen, pages, page_bytes, process); !answered)
             return tl::unexpected{answered.error()};
         pages.clear();
     }

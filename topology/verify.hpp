@@ -38,10 +38,12 @@ struct Observation {
 
 // Asks move_pages() where the pages of a range are; beyond `max_pages` it asks for that many, evenly spread.
 // `page_bytes` is the stride, not 0. Where the kernel has no move_pages() or a container forbids it, and
-// memory is on node 0 only, mincore() tells what is present there. Errors: host_lacks.
+// memory is on node 0 only, mincore() tells what is present there. The range is one of `process`, which 0
+// says is this one; of another nothing tells what is present then. Errors: host_lacks.
 [[nodiscard]] Result<ObservedMemory> observe_memory(std::uint32_t virtual_node, const std::byte* start,
                                                     std::size_t bytes, std::size_t page_bytes,
-                                                    std::size_t max_pages = std::size_t{1} << 20);
+                                                    std::size_t max_pages = std::size_t{1} << 20,
+                                                    pid_t process = 0);
 
 // One difference between plan and observation, in words: "vCPU 3 may run on PUs 0-1, planned PU 1".
 struct Drift {

@@ -5,11 +5,14 @@
 
 #include <fmt/format.h>
 #include <linux/kvm.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/cpu/cpuid.hpp"
 #include "core/machine/guest_text.hpp"
 #include "core/machine/process_limits.hpp"
 #include "core/machine/vm_setup.hpp"
+#include "topology/machine_record.hpp"
 
 namespace nestbed::machine {
 
@@ -116,8 +119,29 @@ Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
         if (auto started = _threads.back()->start(); !started)
             return started;
     }
-    return await([&] { return _ready == vcpus(); }, creation_base + vcpus() * creation_per_vcpu,
-                 fmt::format("create {} vCPUs", vcpus()));
+    auto created = await([&] { return _ready == vcpus(); }, creation_base + vcpus() * creation_per_vcpu,
+                         fmt::format("create {} vCPUs", vcpus()));
+    if (created)
+        publish();
+    return created;
+}
+
+// A machine that cannot be watched runs as well.
+void Chassis::publish() {
+    topology::MachineRecord record;
+    for (std::uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu)
+        record.threads.push_back({.tid = _threads[vcpu]->tid(), .pus = _spec.plan.vcpus[vcpu].pus});
+    for (const auto& node : _spec.plan.nodes)
+        record.host_nodes.push_back(node.host_node);
+    for (const auto& region : _memory.regions())
+        record.ranges.push_back({.virtual_node = region.range.virtual_node,
+                                 .address = reinterpret_cast<std::uintptr_t>(region.host),
+                                 .bytes = region.range.bytes,
+                                 .page_bytes = topology::bytes_of(_spec.plan.page_size)});
+    const auto text = topology::format_record(record);
+    Fd file{::memfd_create(topology::record_name.data(), MFD_CLOEXEC)};
+    if (file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()))
+        _record = std::move(file);
 }
 
 Status Chassis::timed(std::string_view phase, const std::function<Status()>& step) {

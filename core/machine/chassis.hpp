@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/fd.hpp"
 #include "core/boot/entry_state.hpp"
 #include "core/cpu/hidden.hpp"
 #include "core/cpu/shown_cpu.hpp"
@@ -147,6 +148,7 @@ private:
 
     void pump();
     void handle_event(const VcpuEvent& event);
+    void publish();
 
     ChassisSpec _spec;
     supervise::Supervisor& _supervisor;
@@ -160,6 +162,7 @@ private:
     ProgressBoost _boost;
     VcpuContext _context;
     VcpuThreads _threads;
+    Fd _record; // see topology/machine_record.hpp
     std::function<void()> _look = [] {};
 
     std::uint32_t _ready = 0;

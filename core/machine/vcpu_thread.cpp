@@ -140,6 +140,7 @@ void VcpuThread::say(VcpuEvent::Kind kind, Error error, std::optional<std::uint3
 
 void VcpuThread::live() {
     _tid = static_cast<pid_t>(::syscall(SYS_gettid));
+    ::pthread_setname_np(::pthread_self(), fmt::format("vCPU {}", _index).c_str()); // for top -H, perf
     auto vcpu = set_up();
     if (!vcpu)
         return say(VcpuEvent::Kind::failed, vcpu.error());
