@@ -16,6 +16,7 @@
 #include "cli/compare_command.hpp"
 #include "cli/conform_command.hpp"
 #include "cli/lab_command.hpp"
+#include "cli/place_command.hpp"
 #include "cli/plan_command.hpp"
 #include "cli/report_command.hpp"
 #include "cli/stress_command.hpp"
@@ -47,6 +48,7 @@ int run(const std::vector<std::string>& line) {
     cli::add_stress_command(app, action, line);
     cli::add_check_command(app, action);
     cli::add_plan_command(app, action);
+    cli::add_place_command(app, action, line);
     cli::add_bench_command(app, action);
     cli::add_report_command(app, action);
     cli::add_compare_command(app, action);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "cli/growing_document.hpp"
 #include "cli/output.hpp"
 #include "cli/progress_line.hpp"
 #include "cli/results.hpp"
@@ -21,7 +21,6 @@
 #include "cli/stress_watch.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/supervise/supervisor.hpp"
-#include "report/json.hpp"
 #include "report/json_file.hpp"
 #include "report/nested_offer.hpp"
 #include "stress/drivers/registry.hpp"
@@ -84,36 +83,6 @@ lab::LabRequest lab_request(const StressOptions& options, const stress::SweepReq
     return request;
 }
 
-// A sweep may take hours, and what it found must not depend on its end. But a document with matrices is
-// large: it is written now and then, and at the end.
-class Document {
-public:
-    Document(std::filesystem::path path, std::vector<std::string> command_line)
-        : _path{std::move(path)}, _command_line{std::move(command_line)} {}
-
-    Status write(report::RunResult so_far) {
-        so_far.command_line = _command_line;
-        const auto start = Clock::now();
-        auto written = report::write_json_file(_path, report::to_json(so_far));
-        _cost = Clock::now() - start;
-        _last = Clock::now();
-        return written;
-    }
-    // write() where it would take less than a twentieth of the time, and the last was some seconds ago.
-    Status write_now_and_then(const report::RunResult& so_far) {
-        const auto since = Clock::now() - _last;
-        return since < std::chrono::seconds{3} || since < 20 * _cost ? Status{} : write(so_far);
-    }
-
-private:
-    using Clock = std::chrono::steady_clock;
-
-    std::filesystem::path _path;
-    std::vector<std::string> _command_line;
-    Clock::time_point _last = Clock::now();
-    Clock::duration _cost{0};
-};
-
 int run(const StressOptions& options) {
     const auto request = read_stress_options(options);
     if (!request)
@@ -136,7 +105,7 @@ int run(const StressOptions& options) {
         remark(fmt::format("metrics at port {}, under /metrics\n", *port));
     ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
                           options.json && !is_terminal(STDERR_FILENO)};
-    Document document{*path, options.command_line};
+    GrowingDocument document{*path, options.command_line};
     const bool colour = is_terminal(STDOUT_FILENO);
     const auto say = [&](const std::string& text) {
         progress.clear();

@@ -11,8 +11,6 @@ namespace nestbed::cli {
 
 using report::Verdict;
 
-namespace {
-
 // What differs from what is usual.
 std::string configuration_text(const report::Configuration& configuration) {
     std::string text = configuration.policy;
@@ -24,8 +22,6 @@ std::string configuration_text(const report::Configuration& configuration) {
         text += " " + configuration.topology;
     return text;
 }
-
-} // namespace
 
 std::string rate_text(double per_second) {
     constexpr std::array units{std::pair{1e12, " T"}, std::pair{1e9, " G"}, std::pair{1e6, " M"},

@@ -23,6 +23,9 @@ namespace nestbed::cli {
 // The counts, ending in where the document is.
 [[nodiscard]] std::string sweep_conclusion(const report::RunResult& run, const std::string& document);
 
+// "numa 2M lying": policy and what else differs from what is usual.
+[[nodiscard]] std::string configuration_text(const report::Configuration& configuration);
+
 // "12.3 M", "850 k", "7.25": three significant digits.
 [[nodiscard]] std::string rate_text(double per_second);
 

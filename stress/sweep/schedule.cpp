@@ -1,6 +1,7 @@
 #include "stress/sweep/schedule.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <random>
 
 namespace nestbed::stress {
@@ -15,14 +16,33 @@ std::uint64_t draw(std::mt19937_64& random, std::uint64_t below) {
 
 } // namespace
 
+std::vector<std::size_t> order_of_round(std::size_t count, std::uint32_t round, std::uint64_t seed) {
+    std::vector<std::size_t> order(count);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::mt19937_64 random{seed};
+    for (auto left = count; left > 1; --left)
+        std::swap(order[left - 1], order[draw(random, left)]);
+    if (count > 0)
+        std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(round / 2 % count),
+                    order.end());
+    if (round % 2 == 1)
+        std::reverse(order.begin(), order.end());
+    return order;
+}
+
 std::vector<PlannedPoint> plan_sweep(const Axes& axes, std::uint32_t repeat) {
     std::vector<PlannedPoint> points;
-    for (std::uint32_t repetition = 0; repetition < repeat; ++repetition)
+    std::vector<std::size_t> order(axes.configurations);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    for (std::uint32_t repetition = 0; repetition < repeat; ++repetition) {
+        if (axes.balanced)
+            order = order_of_round(axes.configurations, repetition, axes.seed);
         for (const auto* const driver : axes.drivers)
             for (const auto vcpus : axes.vcpus)
-                for (std::size_t configuration = 0; configuration < axes.configurations; ++configuration)
+                for (const auto configuration : order)
                     if (vcpus >= driver->least_vcpus)
                         points.push_back({driver, configuration, vcpus, repetition, axes.seed + repetition});
+    }
     return points;
 }
 

@@ -24,7 +24,14 @@ struct Axes {
     std::size_t configurations = 1;
     std::span<const std::uint32_t> vcpus;
     std::uint64_t seed = 0;
+    bool balanced = false; // configurations take turns at being first, see order_of_round()
 };
+
+// In which order `count` things are measured in a round: all of them, in an order drawn from the seed that
+// begins one later in each pair of rounds, and backwards in the second round of a pair. Of such a pair each
+// has the same mean place, so that a drift of the host, which grows by as much from place to place, cancels.
+[[nodiscard]] std::vector<std::size_t> order_of_round(std::size_t count, std::uint32_t round,
+                                                      std::uint64_t seed);
 
 // Every combination `repeat` times. A repetition of all comes before the next of any, and configurations are
 // next to each other, so that what changes on the host while the sweep runs falls on all alike. The seed of a

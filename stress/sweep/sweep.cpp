@@ -7,12 +7,12 @@
 
 #include <fmt/format.h>
 
-#include "core/boot/placement.hpp"
 #include "report/host_facts.hpp"
 #include "report/nested_offer.hpp"
 #include "report/usl.hpp"
 #include "stress/drivers/died.hpp"
 #include "stress/kvm_statistics.hpp"
+#include "stress/sweep/place_questions.hpp"
 #include "stress/sweep/schedule.hpp"
 #include "stress/sweep/vcpu_counts.hpp"
 
@@ -99,7 +99,7 @@ private:
     }
 
     [[nodiscard]] Axes axes(std::span<const StressDriver* const> drivers) const {
-        return {drivers, _request.configurations.size(), _counts, _request.seed};
+        return {drivers, _request.configurations.size(), _counts, _request.seed, _request.balanced};
     }
 
     void run_points() {
@@ -200,13 +200,8 @@ private:
             take_counted(point, skipped(fmt::format("{}; add --where lab", _offer.reason)));
             return {};
         }
-        auto request = asked;
-        request.all_vcpus = false;
-        request.vcpus = point.vcpus;
-        if (!request.memory_bytes)
-            request.memory_bytes = boot::default_memory_bytes(point.vcpus) +
-                                   (driver.more_memory != nullptr ? driver.more_memory(point.vcpus) : 0);
-        auto setup = set_up(request, {.host = _host, .kvm = kvm::Kvm::open()});
+        auto setup =
+            set_up(machine_for(driver, asked, point.vcpus), {.host = _host, .kvm = kvm::Kvm::open()});
         if (!setup)
             return tl::unexpected{setup.error()};
         if (const auto& plan = setup->plan; !_result.machine || plan.vcpus.size() > _result.machine->vcpus) {

@@ -30,7 +30,8 @@ struct SweepRequest {
     std::chrono::milliseconds duration{2000};       // of each point; of all of a mix
     std::uint32_t repeat = 1;
     std::uint64_t seed = 1;
-    bool mix = false; // drivers in turn, drawn from the seed, until the duration is over
+    bool balanced = false; // see Axes::balanced
+    bool mix = false;      // drivers in turn, drawn from the seed, until the duration is over
     std::optional<std::chrono::milliseconds> timeout; // of each step, beyond the duration; empty: by vCPUs
     std::chrono::milliseconds sample{0}; // how often SweepObserver::sampled is told; 0: at the end alone
     bool record_exits = false;           // for SweepObserver::exits

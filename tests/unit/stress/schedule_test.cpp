@@ -53,6 +53,59 @@ TEST(PlanSweep, RunsNothingOnFewerVcpusThanItNeeds) {
     EXPECT_TRUE(plan_mix_round({only, 1, one, 1}, 0).empty());
 }
 
+TEST(OrderOfRound, IsAPermutationOfTheSeedAlone) {
+    std::set<std::vector<std::size_t>> firsts;
+    for (std::uint64_t seed = 0; seed < 20; ++seed)
+        for (const std::size_t count : {0U, 1U, 2U, 3U, 7U, 256U}) {
+            auto order = order_of_round(count, 5, seed);
+            EXPECT_EQ(order, order_of_round(count, 5, seed));
+            if (count == 7)
+                firsts.insert(order_of_round(count, 0, seed));
+            std::sort(order.begin(), order.end());
+            for (std::size_t i = 0; i < count; ++i)
+                EXPECT_EQ(order.at(i), i);
+            EXPECT_EQ(order.size(), count);
+        }
+    EXPECT_GT(firsts.size(), 15U);
+}
+
+// A drift that grows from place to place adds up to the same for all.
+TEST(OrderOfRound, BalancesEachPairOfRounds) {
+    for (const std::size_t count : {1U, 2U, 3U, 4U, 9U})
+        for (std::uint32_t round = 0; round < 24; round += 2) {
+            const auto first = order_of_round(count, round, 3), second = order_of_round(count, round + 1, 3);
+            std::vector<std::size_t> places(count);
+            for (std::size_t at = 0; at < count; ++at) {
+                places[first[at]] += at;
+                places[second[at]] += at;
+            }
+            EXPECT_THAT(places, testing::Each(count - 1)) << count << " in round " << round;
+        }
+}
+
+TEST(OrderOfRound, HasEachOnceAtEachPlaceInTwiceAsManyRounds) {
+    for (const std::size_t count : {2U, 3U, 5U}) {
+        std::set<std::pair<std::size_t, std::size_t>> seen;
+        for (std::uint32_t round = 0; round < 2 * count; round += 2)
+            for (std::size_t at = 0; at < count; ++at)
+                seen.emplace(order_of_round(count, round, 9)[at], at);
+        EXPECT_EQ(seen.size(), count * count);
+    }
+}
+
+TEST(PlanSweep, BalancesConfigurationsWhereAskedTo) {
+    const auto points = plan_sweep({two, 3, counts, 7, true}, 4);
+    ASSERT_EQ(points.size(), 3U * 3 * 4); // a on two counts, b on one
+    for (std::size_t first = 0; first < points.size(); first += 3) {
+        const auto order = order_of_round(3, points[first].repetition, 7);
+        for (std::size_t i = 0; i < 3; ++i) {
+            EXPECT_EQ(points[first + i].configuration, order[i]);
+            EXPECT_EQ(points[first + i].driver, points[first].driver);
+            EXPECT_EQ(points[first + i].vcpus, points[first].vcpus);
+        }
+    }
+}
+
 TEST(PlanMixRound, HasEachDriverOnceInAnOrderOfTheSeed) {
     std::set<std::vector<std::string>> orders;
     for (std::uint32_t round = 0; round < 20; ++round) {
