@@ -123,8 +123,6 @@ public:
             if (_terminal)
                 text += watch_table(*machine, most_lines);
         }
-        if (machines.empty() && _terminal)
-            text = fmt::format("{:.0f} s: no machine at the moment\n", seconds);
         print((_terminal && _lines > 0 ? fmt::format("\x1b[{}A\x1b[J", _lines) : "") + text);
         _lines = std::count(text.begin(), text.end(), '\n');
     }
@@ -180,6 +178,7 @@ int watch_places(const PlaceWatchOptions& options) {
     Watch watch{*pid};
     Display display{options.json};
     auto next_look = start;
+    bool has_waited = false;
     while (!is_over(process)) {
         const bool look = Clock::now() >= next_look;
         if (look) {
@@ -191,6 +190,8 @@ int watch_places(const PlaceWatchOptions& options) {
             }
         }
         watch.sample(look ? topology::WithMigrations::yes : topology::WithMigrations::no);
+        if (look && watch.machines().empty() && !std::exchange(has_waited, true))
+            remark(fmt::format("process {} has no machine at the moment\n", *pid));
         if (look)
             display.show(watch.alive(), seconds());
         if ((options.duration_s > 0 && seconds() >= options.duration_s) || (*supervisor)->cancelled())

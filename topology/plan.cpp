@@ -101,7 +101,8 @@ std::vector<std::uint64_t> count_members(const VirtualNodes& nodes) {
     return counts;
 }
 
-Status place_memory(Plan& plan, std::uint64_t bytes, const VirtualNodes& nodes, const Host& host) {
+Status place_memory(Plan& plan, std::uint64_t bytes, const VirtualNodes& nodes, const Host& host,
+                    bool lying) {
     const auto weights = count_members(nodes);
     const auto shares = split_memory(bytes, plan.page_size, weights);
     std::vector<NodeShare> asked;
@@ -110,10 +111,11 @@ Status place_memory(Plan& plan, std::uint64_t bytes, const VirtualNodes& nodes, 
     if (auto checked = check_shares(asked, plan.page_size, host); !checked)
         return checked;
     for (std::size_t i = 0; i < shares.size(); ++i)
-        plan.nodes.push_back({.virtual_node = static_cast<std::uint32_t>(i),
-                              .host_node = host.nodes[asked[i].node].os_index,
-                              .memory_bytes = shares[i],
-                              .reason = reason_for_node(plan.policy, weights[i], nodes.of_vcpu.size())});
+        plan.nodes.push_back(
+            {.virtual_node = static_cast<std::uint32_t>(i),
+             .host_node = host.nodes[asked[i].node].os_index,
+             .memory_bytes = shares[i],
+             .reason = reason_for_node(plan.policy, weights[i], nodes.of_vcpu.size(), lying)});
     for (const auto from : nodes.host_nodes) {
         auto& row = plan.distances.emplace_back();
         for (const auto to : nodes.host_nodes)
@@ -329,7 +331,7 @@ Result<Plan> plan(const PlanRequest& request, const Host& host) {
         for (const auto pu : shown)
             homes.push_back(usable->home[pu]);
         const auto nodes = number_nodes(homes, bytes / bytes_of(request.page_size), host);
-        if (auto checked = place_memory(result, bytes, nodes, host); !checked)
+        if (auto checked = place_memory(result, bytes, nodes, host, request.lying); !checked)
             return tl::unexpected{checked.error()};
         place_vcpus(result, chosen, nodes, host, *usable, request.lying);
         if (nodes.fewer_than_touched)

@@ -133,8 +133,10 @@ std::string reason_for_vcpu(const Policy& policy, const Host& host, const Usable
     return text;
 }
 
-std::string reason_for_node(const Policy& policy, std::uint64_t vcpus, std::uint64_t all_vcpus) {
+std::string reason_for_node(const Policy& policy, std::uint64_t vcpus, std::uint64_t all_vcpus, bool lying) {
     const auto share = fmt::format("memory for {} of {} vCPUs", vcpus, all_vcpus);
+    if (lying)
+        return share + ", which are shown to be on this node";
     return policy == Policy::numa ? share + ", which run on this node"
                                   : share + ", whose PUs are nearest to it";
 }

@@ -106,6 +106,7 @@ TEST(LyingTopology, ShowsTheTruthOfOtherThreads) {
             EXPECT_EQ(node_of(vcpu.pus.front()), each.homes[i]) << i;
             EXPECT_THAT(vcpu.reason, testing::StartsWith("by turns, not as the guest is shown"));
         }
+        EXPECT_THAT(lie->nodes.front().reason, testing::HasSubstr("shown to be on this node"));
         // The same PUs, and the same memory from each node.
         const auto pus_of = [](const Plan& made) {
             std::multiset<std::uint32_t> pus;
