@@ -78,7 +78,8 @@ protected:
         Finished finished;
         std::map<std::string, std::string> facts; // as the guest's first process told them
     };
-    Booted boot(unsigned vcpus, std::vector<std::string> more, std::chrono::seconds patience) {
+    Booted boot(unsigned vcpus, std::vector<std::string> more, std::chrono::seconds patience,
+                const std::string& words = kernel_words) {
         const auto plan = write("plan.toml", plan_file(vcpus));
         std::vector<std::string> command{NESTBED_PROGRAM,
                                          "lab",
@@ -98,7 +99,7 @@ protected:
                                          "--initrd",
                                          initramfs().string(),
                                          "--append",
-                                         kernel_words,
+                                         words,
                                          "--plan",
                                          plan.string(),
                                          "--timeout",
@@ -184,9 +185,11 @@ TEST_F(LinuxGuest, SeesThePlanOn32Vcpus) {
     }
 }
 
-// Too long for every run: minutes.
+// Too long for every run: minutes. Until the kernel has its clocks each CPU that is up takes every tick,
+// 72000 a second of 288, more than one emulated processor can serve; so most are brought up by the first
+// process, when those that are idle take none.
 TEST_F(LinuxGuest, DISABLED_SeesThePlanOn288Vcpus) {
-    expect_as_planned(boot(288, {}, 3000s), 288);
+    expect_as_planned(boot(288, {}, 3000s, std::string{kernel_words} + " maxcpus=8"), 288);
 }
 
 } // namespace

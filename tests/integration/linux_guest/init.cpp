@@ -49,6 +49,16 @@ std::vector<unsigned> numbered(const fs::path& folder, const std::string& prefix
     return numbers;
 }
 
+// Those that the kernel was told to leave to us, by maxcpus=.
+void bring_up_cpus() {
+    const fs::path cpus{"/sys/devices/system/cpu"};
+    for (const auto cpu : numbered(cpus, "cpu")) {
+        const auto online = cpus / ("cpu" + std::to_string(cpu)) / "online";
+        if (read(online) == "0")
+            std::ofstream{online} << "1\n";
+    }
+}
+
 void say_cpus() {
     const fs::path cpus{"/sys/devices/system/cpu"};
     say("cpus.present", read(cpus / "present"));
@@ -182,6 +192,7 @@ int main() {
         ::dup2(console, fd);
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
     std::puts("the guest's init runs");
+    bring_up_cpus();
     load_modules();
     say_cpus();
     say_nodes();
