@@ -87,9 +87,9 @@ std::string watch_line(const WatchedMachine& machine) {
     const auto drifts = drift_of(machine).size();
     return fmt::format(
         "{} vCPUs on PUs {}, {} migrations, run {:.2f} PUs, steal {:.2f}; {} of {} pages on their nodes; {}",
-        machine.vcpus.size(), pus.empty() ? "none" : format_ranges(std::vector(pus.begin(), pus.end())), migrations,
-        share(sum.run, machine.seconds), share(sum.wait, machine.seconds), pages.at_home, pages.present,
-        drifts == 0 ? "no drift" : fmt::format("{} not as planned", drifts));
+        machine.vcpus.size(), pus.empty() ? "none" : format_ranges(std::vector(pus.begin(), pus.end())),
+        migrations, share(sum.run, machine.seconds), share(sum.wait, machine.seconds), pages.at_home,
+        pages.present, drifts == 0 ? "no drift" : fmt::format("{} not as planned", drifts));
 }
 
 std::string watch_table(const WatchedMachine& machine, std::size_t most) {
