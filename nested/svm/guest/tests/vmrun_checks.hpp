@@ -9,6 +9,7 @@
 #include "nested/svm/guest/instructions.hpp"
 #include "nested/svm/guest/npt.hpp"
 #include "nested/svm/guest/probe.hpp"
+#include "nested/svm/guest/tests/refusal_retry.hpp"
 
 namespace nestbed::svm {
 
@@ -37,8 +38,12 @@ public:
                         const char* file = __builtin_FILE(), std::uint32_t line = __builtin_LINE()) {
         const auto before = ran;
         guest.control().exit_code = 0;
-        vmrun_refused(guest);
-        stgi();
+        RefusalRetry retry{guest};
+        do {
+            ran = before;
+            vmrun_refused(guest);
+            stgi();
+        } while (retry.again());
         return conform::expect_equal(guest.control().exit_code & mask,
                                      static_cast<std::uint64_t>(ExitCode::invalid) & mask,
                                      conform::Text{"EXITCODE with ", what}, file, line) &&
