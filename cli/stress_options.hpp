@@ -24,10 +24,10 @@ struct StressOptions {
     std::vector<std::string> topologies;
     std::string where = "auto";
     std::string directory = "results";
-    double timeout_s = 0;  // 0: scaled with the vCPUs
-    std::string trace;     // file
-    std::string metrics;   // address
-    double sample_s = 0.2; // of trace and metrics; 0: at the end of each machine alone
+    double timeout_s = 0; // 0: scaled with the vCPUs
+    std::string trace;    // file
+    std::string metrics;  // address
+    double sample_s = 1;  // of trace and metrics; 0: at the end of each machine alone
     bool json = false;
     std::vector<std::string> command_line;
 };

@@ -35,7 +35,8 @@ std::string metrics_text(const SweepState& state) {
                           "Operations per second of the last point",
                           state.throughput,
                           {{"driver", state.driver}, {"vcpus", std::to_string(state.vcpus)}}});
-    return report::to_openmetrics(state.statistics, state.cumulative, gauges);
+    return report::to_openmetrics(stress::kvm_statistics(state.counted),
+                                  report::cumulative_names({.entries = state.counted.entries}), gauges);
 }
 
 Result<std::unique_ptr<StressWatch>> StressWatch::start(const std::string& trace,
@@ -73,10 +74,8 @@ void StressWatch::phase(const stress::SweepPhase& phase) {
 void StressWatch::sampled(const stress::SweepSample& sample) {
     if (_trace)
         trace_rates(sample);
-    if (!_server)
-        return;
-    _state.statistics = stress::kvm_statistics(sample.statistics);
-    _state.cumulative = report::cumulative_names({.entries = sample.statistics.entries});
+    if (_server)
+        _state.counted = sample.statistics;
 }
 
 // How fast the counters grow between two samples: that of each vCPU, and all together.

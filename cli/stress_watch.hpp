@@ -23,8 +23,7 @@ struct SweepState {
     std::string driver;       // of the last point
     std::uint32_t vcpus = 0;
     double throughput = 0;
-    report::KvmStatistics statistics; // of the last machine
-    std::vector<std::string> cumulative;
+    machine::MachineStatistics counted; // of the last machine, as read: sampled often, asked for seldom
 };
 
 [[nodiscard]] std::string metrics_text(const SweepState& state);

@@ -28,8 +28,7 @@ TEST(MetricsText, SaysHowFarTheSweepIsAndWhatKvmCounted) {
     state.driver = "ipi.unicast";
     state.vcpus = 288;
     state.throughput = 1500;
-    state.statistics.vcpu["exits"] = {"", {3, 4}};
-    state.cumulative = {"exits"};
+    state.counted = {{{"exits", "", "cumulative", 0, 1}}, {{3}, {4}}, {}, {}};
     const auto text = metrics_text(state);
     for (const auto* const part :
          {"nestbed_sweep_done_ratio 0.25", "nestbed_sweep_points_done 7", "nestbed_sweep_points_bad 2",
