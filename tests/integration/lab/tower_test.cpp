@@ -1,5 +1,6 @@
 // `nestbed tower` where there is SVM: in the lab, whose host is emulated, so that it takes minutes.
 #include <chrono>
+#include <iostream>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -14,15 +15,27 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class TowerInLab : public InLab {};
+class TowerInLab : public InLab {
+protected:
+    Result<Finished> build_tower() {
+        return run_to_end({.arguments = {NESTBED_PROGRAM, "lab", "--", "tower", "-o", "out"},
+                           .folder = folder().string(),
+                           .environment = {},
+                           .descriptors = {}},
+                          supervisor(), supervise::Clock::now() + 750s);
+    }
+};
 
 TEST_F(TowerInLab, EveryLevelReportsUpward) {
-    const auto ran = run_to_end({.arguments = {NESTBED_PROGRAM, "lab", "--", "tower", "-o", "out"},
-                                 .folder = folder().string(),
-                                 .environment = {},
-                                 .descriptors = {}},
-                                supervisor(), supervise::Clock::now() + 1500s);
+    auto ran = build_tower();
     ASSERT_TRUE(ran) << ran.error().message();
+    // QEMU's nested SVM loses an interrupt now and then, once in some ten towers: a vCPU then waits for ever.
+    // What is nestbed's or KVM's fault happens again.
+    if (ran->exit_code == 1 && ran->out.find("not finished after") != std::string::npos) {
+        std::cout << "once more, since a vCPU waited in vain:\n" << ran->out;
+        ran = build_tower();
+        ASSERT_TRUE(ran) << ran.error().message();
+    }
     EXPECT_EQ(ran->exit_code, 0) << ran->out << ran->err;
     const auto tower = nlohmann::json::parse(read(folder() / "out/run.json"), nullptr, false);
     ASSERT_TRUE(tower.is_object()) << ran->err;
