@@ -29,19 +29,6 @@ namespace {
 constexpr std::size_t most_configurations = 64;
 constexpr std::uint32_t most_vcpus = topology::max_traffic_vcpus;
 
-Result<stress::SweepConfiguration> read_configuration(const report::Configuration& asked,
-                                                      const std::string& memory) {
-    PlacementOptions placement;
-    placement.memory = memory;
-    placement.policy = asked.policy;
-    placement.page_size = asked.page_size;
-    placement.nested = asked.nested;
-    placement.topology = asked.topology;
-    return placement.read().map([&](stress::MachineRequest machine) {
-        return stress::SweepConfiguration{asked, std::move(machine)};
-    });
-}
-
 Result<std::vector<stress::SweepConfiguration>> read_configurations(const PlaceCompareOptions& options) {
     std::vector<stress::SweepConfiguration> configurations;
     for (const auto& policy : split_list(options.policies))

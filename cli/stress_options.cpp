@@ -13,6 +13,8 @@ std::chrono::milliseconds to_ms(double seconds) {
     return std::chrono::milliseconds{static_cast<std::int64_t>(seconds * 1000)};
 }
 
+} // namespace
+
 Result<stress::SweepConfiguration> read_configuration(const report::Configuration& asked,
                                                       const std::string& memory) {
     PlacementOptions placement;
@@ -25,8 +27,6 @@ Result<stress::SweepConfiguration> read_configuration(const report::Configuratio
         return stress::SweepConfiguration{asked, std::move(machine)};
     });
 }
-
-} // namespace
 
 std::vector<std::string> split_list(std::string_view text) {
     std::vector<std::string> words;

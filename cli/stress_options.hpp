@@ -38,6 +38,10 @@ struct StressOptions {
 // "a,b" as two words. Empty words are kept, to be refused by who knows what is meant.
 [[nodiscard]] std::vector<std::string> split_list(std::string_view text);
 
+// Reads the file that a policy names. Errors: bad_input.
+[[nodiscard]] Result<stress::SweepConfiguration> read_configuration(const report::Configuration& asked,
+                                                                    const std::string& memory);
+
 // Every combination of what several were given of. Reads the files that policies name. Errors: bad_input.
 [[nodiscard]] Result<stress::SweepRequest> read_stress_options(const StressOptions& options);
 

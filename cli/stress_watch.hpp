@@ -50,7 +50,6 @@ public:
     // Errors: host_lacks where the trace could not be written.
     [[nodiscard]] Status close();
     [[nodiscard]] std::optional<std::uint16_t> port() const;
-    [[nodiscard]] bool is_tracing() const noexcept { return _trace.has_value(); }
 
 private:
     void trace_rates(const stress::SweepSample& sample);
