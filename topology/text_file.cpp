@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -21,6 +22,11 @@ Result<std::string> read_text_file(const std::string& path, std::size_t max_byte
     if (!fd)
         return fail_errno(ErrorKind::bad_input, asked);
     std::string text;
+    // A kernel or an initrd has many megabytes, which would be copied each time that the text grows. A file
+    // of /proc says that it has none.
+    struct stat status {};
+    if (::fstat(fd.get(), &status) == 0 && status.st_size > 0)
+        text.reserve(std::min(static_cast<std::size_t>(status.st_size), max_bytes));
     std::array<char, 65536> chunk{};
     for (;;) {
         const auto got = ::read(fd.get(), chunk.data(), chunk.size());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <set>
 #include <system_error>
@@ -186,7 +187,8 @@ Status GuestMemory::write(std::uint64_t address, std::span<const std::byte> data
         if (auto present = topology::prefault(part.data(), part.size(), page); !present)
             return present;
     }
-    std::ranges::copy(data, to.begin());
+    // Not std::ranges::copy, which g++ 12 makes a loop of single bytes.
+    std::memcpy(to.data(), data.data(), data.size());
     return {};
 }
 
