@@ -87,8 +87,10 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
         ->check(CLI::Range(std::uint32_t{1}, lab::max_cpus))
         ->capture_default_str();
     command
-        ->add_option("--nodes", shape.nodes,
-                     "NUMA nodes that CPUs and memory are split over; 1 for Intel silicon")
+        ->add_option(
+            "--nodes", shape.nodes,
+            "NUMA nodes that CPUs and memory are split over, those beyond the CPUs of memory alone; 1 "
+            "for Intel silicon")
         ->check(CLI::Range(std::uint32_t{1}, lab::max_nodes))
         ->capture_default_str();
     command->add_option("--memory", options->memory, "Of the emulated machine [2G]")->type_name("SIZE");
@@ -111,7 +113,7 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
         "Examples:\n"
         "  nestbed lab -- check\n"
         "  nestbed lab -- validate --vcpus 64 -o /tmp/run\n"
-        "  nestbed lab --nodes 4 --cpus 4 -- validate --policy numa\n"
+        "  nestbed lab --nodes 4 -- validate --policy numa   # a CPU each\n"
         "  nestbed lab --silicon intel -- check --nested   # one CPU, and ten times slower\n"
         "  nestbed lab --kernel arch/x86/boot/bzImage --modules . -- conform run 'svm.npt.*'   # in a "
         "kernel's build tree");
@@ -124,13 +126,16 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
             const auto usual = lab::default_shape(
                 options->arguments, lab::parse_silicon(options->silicon).value_or(lab::Silicon::amd));
             options->shape.silicon = usual.silicon;
-            const auto shaped = command->count("--cpus") + command->count("--nodes");
-            // One of them alone is about AMD's two nodes; Intel's one of each is not to be asked for.
+            const auto cpus = command->count("--cpus");
+            const auto nodes = command->count("--nodes");
+            const auto shaped = cpus + nodes;
+            // Of one of them alone follows the other, on AMD's silicon; Intel's one of each is not asked for.
             const bool intel = usual.silicon == lab::Silicon::intel;
-            if (shaped == 0 || (intel && command->count("--cpus") == 0))
-                options->shape.cpus = usual.cpus;
-            if (shaped == 0 || (intel && command->count("--nodes") == 0))
-                options->shape.nodes = usual.nodes;
+            auto& asked = options->shape;
+            if (cpus == 0)
+                asked.cpus = shaped == 0 || intel ? usual.cpus : std::max(asked.cpus, asked.nodes);
+            if (nodes == 0)
+                asked.nodes = shaped == 0 || intel ? usual.nodes : std::min(asked.cpus, asked.nodes);
             if (command->count("--memory") == 0)
                 options->shape.memory_bytes = usual.memory_bytes;
             if (shaped + command->count("--memory") + command->count("--timeout") == 0 &&

@@ -21,9 +21,18 @@ constexpr std::uint64_t tower_memory = 4 * GiB;
 constexpr std::uint32_t near = 10; // ACPI SLIT: what is local
 constexpr std::uint32_t far = 32;
 
-// First of the CPUs of a node; its last one is before the next node's first.
+// First of the CPUs of a node; its last one is before the next node's first. Where there are not enough for
+// all, the first nodes have one each.
 std::uint32_t first_cpu(const Shape& shape, std::uint32_t node) {
-    return node * shape.cpus / shape.nodes;
+    return shape.cpus < shape.nodes ? std::min(node, shape.cpus) : node * shape.cpus / shape.nodes;
+}
+
+// The value of QEMU's -numa.
+std::string numa_node(const Shape& shape, std::uint32_t node) {
+    const auto first = first_cpu(shape, node);
+    const auto next = first_cpu(shape, node + 1);
+    return fmt::format("node,nodeid={},{}memdev=m{}", node,
+                       first < next ? fmt::format("cpus={}-{},", first, next - 1) : "", node);
 }
 
 // In whole MiB, of which the first nodes get what does not divide.
@@ -81,11 +90,9 @@ Status check_shape(const Shape& shape) {
     if (shape.nodes < 1 || shape.nodes > max_nodes)
         return refuse(fmt::format("emulate {} nodes", shape.nodes), "not possible",
                       fmt::format("use --nodes 1 to {}", max_nodes));
-    if (shape.cpus < shape.nodes || shape.cpus > max_cpus)
-        return refuse(fmt::format("emulate {} CPUs on {} nodes", shape.cpus, shape.nodes),
-                      shape.cpus > max_cpus ? fmt::format("more than {}", max_cpus)
-                                            : "a node would have none",
-                      fmt::format("use --cpus {} to {}", shape.nodes, max_cpus));
+    if (shape.cpus < 1 || shape.cpus > max_cpus)
+        return refuse(fmt::format("emulate {} CPUs", shape.cpus), "not possible",
+                      fmt::format("use --cpus 1 to {}", max_cpus));
     const auto least = std::max(least_memory, shape.nodes * least_node_memory);
     const auto most = intel ? max_intel_memory : most_memory;
     if (shape.memory_bytes < least || shape.memory_bytes > most || shape.memory_bytes % MiB != 0)
@@ -117,8 +124,7 @@ std::vector<std::string> qemu_command(const std::filesystem::path& qemu, const S
     };
     for (std::uint32_t node = 0; node < shape.nodes; ++node) {
         add("-object", fmt::format("memory-backend-ram,id=m{},size={}M", node, node_mib(shape, node)));
-        add("-numa", fmt::format("node,nodeid={},cpus={}-{},memdev=m{}", node, first_cpu(shape, node),
-                                 first_cpu(shape, node + 1) - 1, node));
+        add("-numa", numa_node(shape, node));
     }
     for (std::uint32_t from = 0; from < shape.nodes; ++from)
         for (std::uint32_t to = 0; to < shape.nodes; ++to)

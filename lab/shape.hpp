@@ -19,7 +19,8 @@ inline constexpr std::uint64_t max_intel_memory = 3 * GiB;
 
 // Two nodes, because placement is what is under test, with one CPU each, because more emulated CPUs than the
 // host has to run them make the emulated kernel stall. 2 GiB hold the initramfs twice (packed and unpacked,
-// about 100 MiB), and a guest of 1024 vCPUs; the host gives only what is touched.
+// about 100 MiB), and a guest of 1024 vCPUs; the host gives only what is touched. Of more nodes than CPUs the
+// last have memory alone.
 struct Shape {
     Silicon silicon = Silicon::amd;
     std::uint32_t cpus = 2;
@@ -35,8 +36,8 @@ struct Shape {
 // memory for what stands in it.
 [[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon = Silicon::amd);
 
-// Errors: bad_input where CPUs or memory do not suffice for the nodes, or are more than the emulator takes,
-// or the flags are not of that form.
+// Errors: bad_input where the memory does not suffice for the nodes, or CPUs, nodes or memory are more than
+// the emulator takes, or the flags are not of that form.
 [[nodiscard]] Status check_shape(const Shape& shape);
 
 // What the emulated machine boots. The descriptors are numbers in QEMU, of sockets.

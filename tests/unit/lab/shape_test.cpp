@@ -36,6 +36,13 @@ TEST(QemuCommand, SplitsCpusAndMemory) {
           Case{{.cpus = 7, .nodes = 3, .memory_bytes = 1000 * MiB},
                {"-smp 7,sockets=7,cores=1,threads=1", "id=m0,size=334M", "id=m1,size=333M", "id=m2,size=333M",
                 "nodeid=0,cpus=0-1,", "nodeid=1,cpus=2-3,", "nodeid=2,cpus=4-6,"}},
+          Case{{.cpus = 1, .nodes = 4, .memory_bytes = GiB},
+               {"-smp 1,sockets=1,cores=1,threads=1", "nodeid=0,cpus=0-0,memdev=m0",
+                "node,nodeid=1,memdev=m1", "node,nodeid=2,memdev=m2", "node,nodeid=3,memdev=m3",
+                "dist,src=3,dst=0,val=32"}},
+          Case{{.cpus = 3, .nodes = 4, .memory_bytes = GiB},
+               {"nodeid=0,cpus=0-0,memdev=m0", "nodeid=1,cpus=1-1,memdev=m1", "nodeid=2,cpus=2-2,memdev=m2",
+                "node,nodeid=3,memdev=m3"}},
           Case{{.cpus = 8, .nodes = 1, .memory_bytes = GiB},
                {"-smp 8,sockets=1,cores=8,threads=1", "nodeid=0,cpus=0-7,memdev=m0"}}}) {
         for (const auto& part : parts)
@@ -88,7 +95,8 @@ TEST(CheckShape, Table) {
              Case{{.cpus = 2, .nodes = 2, .engine = Engine::kvm}, false},
              Case{{.cpus = 0, .nodes = 1, .engine = Engine::kvm}, false},
              Case{{.cpus = 1, .nodes = 1, .cpu_flags = "+vgif", .engine = Engine::kvm}, false},
-             Case{{.cpus = 1, .nodes = 2, .memory_bytes = GiB}, false},
+             Case{{.cpus = 1, .nodes = 2, .memory_bytes = GiB}, true},
+             Case{{.cpus = 0, .nodes = 1, .memory_bytes = GiB}, false},
              Case{{.cpus = 0, .nodes = 0, .memory_bytes = GiB}, false},
              Case{{.cpus = 9, .nodes = 9, .memory_bytes = GiB}, false},
              Case{{.cpus = 2, .nodes = 2, .memory_bytes = 511 * MiB}, false},
