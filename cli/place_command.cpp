@@ -1,5 +1,6 @@
 #include "cli/place_command.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -67,26 +68,43 @@ void add_compare(CLI::App& command, Action& action, const std::shared_ptr<PlaceC
     compare->callback([options, &action] { action = [options] { return compare_places(*options); }; });
 }
 
-void add_watch(CLI::App& command, Action& action) {
+void add_watch(CLI::App& command, Action& action, std::vector<std::string> line) {
     auto options = std::make_shared<PlaceWatchOptions>();
     auto* const watch = command.add_subcommand(
         "watch", "See where the vCPU threads and pages of a nestbed that runs really are");
-    watch->add_option("--pid", options->pid, "Its process [the only one that has a machine]")
-        ->check(CLI::PositiveNumber)
-        ->type_name("PID");
+    auto* const pid =
+        watch->add_option("--pid", options->pid, "Its process [the only one that has a machine]")
+            ->check(CLI::PositiveNumber)
+            ->type_name("PID");
     watch->add_option("--duration", options->duration_s, "Seconds to watch [until the process ends]")
         ->check(CLI::Range(0.0, 1e6));
     watch->add_option("--interval", options->interval_s, "Seconds between samples")
         ->check(CLI::Range(0.01, 10.0))
         ->capture_default_str();
     watch->add_flag("--json", options->json, "Nothing while it is on; at the end, all of it as JSON");
-    watch->footer("Ends with the process, after --duration, or by Ctrl-C.\n"
-                  "Exit code: 0 all was as planned, 1 something was not, 2 bad usage or nothing to watch,\n"
-                  "3 the process is not yours to look into.\n\n"
-                  "Examples:\n"
-                  "  nestbed place watch\n"
-                  "  nestbed place watch --pid 4711 --duration 10 --json");
-    watch->callback([options, &action] { action = [options] { return watch_places(*options); }; });
+    watch->add_option("args", options->arguments, "A command of nestbed to start and watch, after --")
+        ->type_name("-- ARGS")
+        ->excludes(pid);
+    watch->footer(
+        "Ends with the process, after --duration, or by Ctrl-C; a command that was started ends with it,\n"
+        "and what that prints goes to stderr.\n"
+        "Exit code: 0 all was as planned, 1 something was not, 2 bad usage or nothing to watch,\n"
+        "3 the process is not yours to look into; that of a command that was started where it fails.\n\n"
+        "Examples:\n"
+        "  nestbed place watch\n"
+        "  nestbed place watch --pid 4711 --duration 10 --json\n"
+        "  nestbed place watch -- validate --vcpus 64 --policy numa");
+    watch->callback([options, &action, line = std::move(line)] {
+        if (!options->arguments.empty()) {
+            // As they stand, since CLI11 drops a further "--".
+            const auto marker = std::ranges::find(line, "--");
+            if (marker == line.end())
+                throw CLI::ValidationError{
+                    "args", "put -- before the command, as in: nestbed place watch -- validate"};
+            options->arguments.assign(marker + 1, line.end());
+        }
+        action = [options] { return watch_places(*options); };
+    });
 }
 
 } // namespace
@@ -96,9 +114,9 @@ void add_place_command(CLI::App& app, Action& action, std::vector<std::string> c
         app.add_subcommand("place", "Measure placements, and watch where guests really run");
     command->require_subcommand(1);
     auto options = std::make_shared<PlaceCompareOptions>();
-    options->command_line = std::move(command_line);
+    options->command_line = command_line;
     add_compare(*command, action, options);
-    add_watch(*command, action);
+    add_watch(*command, action, std::move(command_line));
 }
 
 } // namespace nestbed::cli

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "base/fd.hpp"
 #include "cli/output.hpp"
 #include "core/supervise/supervisor.hpp"
+#include "lab/process.hpp"
 #include "report/json_file.hpp"
 #include "topology/watch.hpp"
 
@@ -26,11 +28,63 @@ using supervise::Clock;
 constexpr auto refresh = std::chrono::seconds{1};
 constexpr std::size_t most_pages = 1024; // of a range, looked at once a refresh
 constexpr std::size_t most_lines = 24;
-constexpr std::size_t most_ended = 10'000; // machines that are remembered; of a sweep all are
+constexpr std::size_t most_ended = 10'000;          // machines that are remembered; of a sweep all are
+constexpr auto patience = std::chrono::seconds{10}; // until a command that is interrupted has ended
 
-bool is_over(const Fd& process) {
-    pollfd asked{.fd = process.get(), .events = POLLIN, .revents = 0};
+// What is watched: somebody's process, or one that was started for it.
+struct Watched {
+    pid_t pid = 0;
+    Fd process; // a pidfd
+    std::optional<lab::Process> child;
+};
+
+bool is_over(const Watched& watched) {
+    pollfd asked{
+        .fd = watched.child ? watched.child->fd() : watched.process.get(), .events = POLLIN, .revents = 0};
     return ::poll(&asked, 1, 0) == 1;
+}
+
+// Errors: those of Process::start().
+Result<Watched> start_command(const std::vector<std::string>& arguments) {
+    lab::Command command{.arguments = {"/proc/self/exe"}};
+    command.arguments.insert(command.arguments.end(), arguments.begin(), arguments.end());
+    // What it prints is not to stand in the middle of a table, or of JSON.
+    const Fd nothing{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+    command.descriptors = {nothing.get(), STDERR_FILENO, STDERR_FILENO};
+    auto child = lab::Process::start(command);
+    if (!child)
+        return tl::unexpected{child.error()};
+    const auto pid = child->pid();
+    return Watched{.pid = pid, .process = {}, .child = std::move(*child)};
+}
+
+// Errors: bad_input where there is no such process, or not one that has a machine.
+Result<Watched> find_running(pid_t asked) {
+    const auto pid = asked != 0 ? Result<pid_t>{asked} : only_one(topology::find_processes_with_machines());
+    if (!pid)
+        return tl::unexpected{pid.error()};
+    Watched watched{
+        .pid = *pid, .process = Fd{static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0))}, .child = {}};
+    if (!watched.process)
+        return fail(ErrorKind::bad_input, fmt::format("watch process {}", *pid), errno_text(errno),
+                    "name a process that is running");
+    return watched;
+}
+
+// The exit code of the command that was started, which is interrupted where it has not ended; 0 where none
+// was.
+int end_command(Watched& watched, supervise::Supervisor& supervisor) {
+    if (!watched.child)
+        return 0;
+    const bool was_over = is_over(watched);
+    if (!was_over)
+        watched.child->interrupt();
+    // Not awaited by the supervisor, which is cancelled where Ctrl-C is why it ends.
+    pollfd ended{.fd = watched.child->fd(), .events = POLLIN, .revents = 0};
+    ::poll(&ended, 1, static_cast<int>(std::chrono::milliseconds{patience}.count()));
+    if (!was_over && !supervisor.cancelled())
+        return 0; // by --duration, as was asked
+    return watched.child->poll().value_or(exit_code(ErrorKind::deadline));
 }
 
 // Samples of one process, machine by machine.
@@ -164,34 +218,29 @@ int watch_places(const PlaceWatchOptions& options) {
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
         return complain(supervisor.error());
-    const auto pid =
-        options.pid != 0 ? Result<pid_t>{options.pid} : only_one(topology::find_processes_with_machines());
-    if (!pid)
-        return complain(pid.error());
-    const Fd process{static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0))};
-    if (!process)
-        return complain({ErrorKind::bad_input, fmt::format("watch process {}", *pid), errno_text(errno),
-                         "name a process that is running"});
+    auto watched = options.arguments.empty() ? find_running(options.pid) : start_command(options.arguments);
+    if (!watched)
+        return complain(watched.error());
     const auto interval = std::chrono::milliseconds{static_cast<std::int64_t>(options.interval_s * 1000)};
     const auto start = Clock::now();
     const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
-    Watch watch{*pid};
+    Watch watch{watched->pid};
     Display display{options.json};
     auto next_look = start;
     bool has_waited = false;
-    while (!is_over(process)) {
+    while (!is_over(*watched)) {
         const bool look = Clock::now() >= next_look;
         if (look) {
             next_look = Clock::now() + refresh;
             if (auto looked = watch.look(); !looked) {
-                if (is_over(process))
+                if (is_over(*watched))
                     break;
                 return complain(looked.error());
             }
         }
         watch.sample(look ? topology::WithMigrations::yes : topology::WithMigrations::no);
         if (look && watch.machines().empty() && !std::exchange(has_waited, true))
-            remark(fmt::format("process {} has no machine at the moment\n", *pid));
+            remark(fmt::format("process {} has no machine at the moment\n", watched->pid));
         if (look)
             display.show(watch.alive(), seconds());
         if ((options.duration_s > 0 && seconds() >= options.duration_s) || (*supervisor)->cancelled())
@@ -200,18 +249,19 @@ int watch_places(const PlaceWatchOptions& options) {
         [[maybe_unused]] const auto waited =
             (*supervisor)->await([] { return false; }, Clock::now() + interval, {});
     }
+    const auto code = end_command(*watched, **supervisor);
     const auto machines = watch.machines();
     const bool drifted = std::ranges::any_of(machines, [](const auto* m) { return has_drift(*m); });
     if (options.json) {
         nlohmann::ordered_json document{
-            {"pid", *pid}, {"seconds", seconds()}, {"machines", nlohmann::ordered_json::array()}};
+            {"pid", watched->pid}, {"seconds", seconds()}, {"machines", nlohmann::ordered_json::array()}};
         for (const auto* const machine : machines)
             document["machines"].push_back(watch_json(*machine));
         print(report::dump(document));
     } else {
         tell_end(machines);
     }
-    return drifted ? exit_code(ErrorKind::check_failed) : 0;
+    return code != 0 ? code : drifted ? exit_code(ErrorKind::check_failed) : 0;
 }
 
 } // namespace nestbed::cli

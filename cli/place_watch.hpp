@@ -19,9 +19,10 @@
 namespace nestbed::cli {
 
 struct PlaceWatchOptions {
-    pid_t pid = 0;           // 0: the only one
-    double duration_s = 0;   // 0: until the process ends
-    double interval_s = 0.2; // between samples
+    pid_t pid = 0;                      // 0: the only one
+    std::vector<std::string> arguments; // of a nestbed to start and watch, instead
+    double duration_s = 0;              // 0: until the process ends
+    double interval_s = 0.2;            // between samples
     bool json = false;
 };
 
@@ -44,7 +45,8 @@ struct WatchedMachine {
 [[nodiscard]] std::string watch_table(const WatchedMachine& machine, std::size_t most);
 [[nodiscard]] nlohmann::ordered_json watch_json(const WatchedMachine& machine);
 
-// Returns the exit code: 1 where anything was not as planned.
+// Returns the exit code: that of a command that was started and failed, else 1 where anything was not as
+// planned.
 int watch_places(const PlaceWatchOptions& options);
 
 } // namespace nestbed::cli

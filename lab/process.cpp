@@ -118,7 +118,7 @@ Result<Process> Process::start(const Command& command) {
         become(program->c_str(), argv.data(), environment.data(), command.folder.c_str(), command.descriptors,
                parent, report->in.get());
     // Not pidfd_open(): glibc 2.36 declares it as if it were C++.
-    Process process{Fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))}};
+    Process process{pid, Fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))}};
     if (!process._fd) {
         const int number = errno;
         ::kill(pid, SIGKILL);

@@ -36,6 +36,7 @@ public:
     Process& operator=(const Process&) = delete;
     ~Process();
 
+    [[nodiscard]] pid_t pid() const noexcept { return _pid; }
     // Readable once the process has ended.
     [[nodiscard]] int fd() const noexcept { return _fd.get(); }
     void kill();
@@ -44,8 +45,9 @@ public:
     [[nodiscard]] std::optional<int> poll();
 
 private:
-    explicit Process(Fd fd) : _fd{std::move(fd)} {}
+    Process(pid_t pid, Fd fd) : _pid{pid}, _fd{std::move(fd)} {}
 
+    pid_t _pid;
     Fd _fd; // a pidfd; empty once moved from
     std::optional<int> _exit_code;
 };

@@ -145,6 +145,29 @@ TEST_F(Place, WatchReportsAThreadThatWasMoved) {
                                      "vCPU 0: affinity of its thread: " + pu));
 }
 
+TEST_F(Place, WatchStartsWhatItWatches) {
+    const auto validate = [&](const std::string& vcpus) {
+        return std::vector<std::string>{"place", "watch",    "--interval",  "0.01", "--json",
+                                        "--",    "validate", "--vcpus",     vcpus,  "--where",
+                                        "host",  "-o",       path("inside")};
+    };
+    const auto done = run(validate("2"));
+    EXPECT_EQ(done.exit_code, 0) << done.last_output;
+    EXPECT_THAT(done.last_output, testing::HasSubstr("\"drift\": []"));
+    EXPECT_EQ(document("inside/run.json")["outcome"], "passed");
+    // What it exits with where it fails, here with bad input.
+    EXPECT_EQ(run(validate("0")).exit_code, 2);
+    EXPECT_EQ(run({"place", "watch", "--pid", "1", "--", "check"}).exit_code, 2);
+    EXPECT_EQ(run({"place", "watch", "check"}).exit_code, 2);
+}
+
+TEST_F(Place, WatchEndsWhatItStartedAfterItsTime) {
+    const auto done = run({"place", "watch", "--duration", "1", "--json", "--", "stress", "run", "exits",
+                           "--vcpus", "2", "--duration", "300", "--where", "host", "-o", path("inside")});
+    EXPECT_EQ(done.exit_code, 0) << done.last_output;
+    EXPECT_EQ(document("inside/run.json")["outcome"], "cancelled");
+}
+
 TEST_F(Place, WatchSaysWhatItCannotWatch) {
     EXPECT_EQ(run({"place", "watch", "--pid", "2147483646"}).exit_code, 2);
     // A process without any machine is none that drifts.
