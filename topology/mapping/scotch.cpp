@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdio> // scotch.h wants FILE
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -27,12 +28,32 @@ struct ContextExit {
     void operator()(SCOTCH_Context* context) const noexcept { SCOTCH_contextExit(context); }
 };
 
-constexpr SCOTCH_Num seed = 1;
-
 // A tree whose levels branch evenly, with what it costs to go through each level.
 struct Tree {
     std::vector<SCOTCH_Num> arity, cost;
-    std::vector<std::uint32_t> leaves; // PUs in the tree's order
+    std::vector<std::pair<SCOTCH_Num, std::uint32_t>>
+        leaves; // those that there are, ascending, and their PUs
+    SCOTCH_Num all_leaves = 1;
+};
+
+// By unit of a level, its position in the unit around it.
+class Positions {
+public:
+    explicit Positions(std::uint32_t units) : _of(units, unset) {}
+
+    std::uint32_t operator()(std::uint32_t unit, std::uint32_t around) {
+        if (_of[unit] == unset)
+            _of[unit] = _members[around]++;
+        _most = std::max(_most, _of[unit] + 1);
+        return _of[unit];
+    }
+    [[nodiscard]] std::uint32_t most() const { return _most; }
+
+private:
+    static constexpr std::uint32_t unset = ~0U;
+    std::vector<std::uint32_t> _of;
+    std::map<std::uint32_t, std::uint32_t> _members;
+    std::uint32_t _most = 0;
 };
 
 std::optional<Tree> even_tree(const Costs& costs) {
@@ -40,39 +61,32 @@ std::optional<Tree> even_tree(const Costs& costs) {
         for (std::uint32_t b = 0; b < costs.nodes(); ++b)
             if (a != b && costs.between_nodes(a, b) != costs.between_nodes(0, 1))
                 return std::nullopt;
-    const std::array counts{1U, costs.nodes(), costs.packages(), costs.llcs(), costs.cores(), costs.pus()};
+    Positions nodes{costs.nodes()}, packages{costs.packages()}, llcs{costs.llcs()}, cores{costs.cores()},
+        pus{costs.pus()};
+    std::vector<std::array<std::uint32_t, 5>> paths;
+    for (std::uint32_t pu = 0; pu < costs.pus(); ++pu) {
+        const auto& site = costs.site(pu);
+        paths.push_back({nodes(site.node, 0), packages(site.package, site.node), llcs(site.llc, site.package),
+                         cores(site.core, site.llc), pus(pu, site.core)});
+    }
+    const std::array most{nodes.most(), packages.most(), llcs.most(), cores.most(), pus.most()};
     const std::array prices{costs.nodes() > 1 ? costs.between_nodes(0, 1) : other_package, other_package,
                             same_package, same_llc, same_core};
     Tree tree;
-    for (std::size_t level = 0; level < prices.size(); ++level) {
-        if (counts[level + 1] % counts[level] != 0)
-            return std::nullopt;
-        if (counts[level + 1] == counts[level])
-            continue;
-        tree.arity.push_back(static_cast<SCOTCH_Num>(counts[level + 1] / counts[level]));
-        tree.cost.push_back(static_cast<SCOTCH_Num>(prices.at(level)));
+    for (std::size_t level = 0; level < most.size(); ++level)
+        if (most.at(level) > 1) {
+            tree.arity.push_back(static_cast<SCOTCH_Num>(most.at(level)));
+            tree.cost.push_back(static_cast<SCOTCH_Num>(prices.at(level)));
+            tree.all_leaves *= tree.arity.back();
+        }
+    for (std::uint32_t pu = 0; pu < costs.pus(); ++pu) {
+        SCOTCH_Num leaf = 0;
+        for (std::size_t level = 0; level < most.size(); ++level)
+            leaf =
+                leaf * static_cast<SCOTCH_Num>(most.at(level)) + static_cast<SCOTCH_Num>(paths[pu].at(level));
+        tree.leaves.emplace_back(leaf, pu);
     }
-    for (std::uint32_t pu = 0; pu < costs.pus(); ++pu)
-        tree.leaves.push_back(pu);
-    std::stable_sort(tree.leaves.begin(), tree.leaves.end(), [&](std::uint32_t a, std::uint32_t b) {
-        const auto key = [&](std::uint32_t pu) {
-            const auto& site = costs.site(pu);
-            return std::array{site.node, site.package, site.llc, site.core};
-        };
-        return key(a) < key(b);
-    });
-    // Even in sum is not even in each.
-    std::vector<std::uint32_t> in_core(costs.cores()), in_llc(costs.llcs()), in_package(costs.packages()),
-        in_node(costs.nodes());
-    for (const auto pu : tree.leaves) {
-        ++in_core[costs.site(pu).core];
-        ++in_llc[costs.site(pu).llc];
-        ++in_package[costs.site(pu).package];
-        ++in_node[costs.site(pu).node];
-    }
-    for (const auto* units : {&in_core, &in_llc, &in_package, &in_node})
-        if (std::adjacent_find(units->begin(), units->end(), std::not_equal_to<>{}) != units->end())
-            return std::nullopt;
+    std::sort(tree.leaves.begin(), tree.leaves.end());
     return tree;
 }
 
@@ -111,13 +125,13 @@ bool has_scotch() {
     return true;
 }
 
-Result<Mapping> map_with_scotch(const Problem& problem) {
+Result<Mapping> map_with_scotch(const Problem& problem, std::uint32_t seed) {
     const auto refuse = [](std::string why) {
         return fail(ErrorKind::host_lacks, "map with Scotch", std::move(why));
     };
     const auto tree = even_tree(problem.costs);
     if (!tree)
-        return refuse("the host is no tree with even levels");
+        return refuse("its nodes are not equally far");
     std::vector<SCOTCH_Num> first{0}, to, weights;
     for (const auto& edges : problem.edges) {
         for (const auto& edge : edges) {
@@ -129,7 +143,7 @@ Result<Mapping> map_with_scotch(const Problem& problem) {
     }
     SCOTCH_Context context;
     SCOTCH_Graph graph, bound;
-    SCOTCH_Arch arch;
+    SCOTCH_Arch arch, part;
     SCOTCH_Strat strat;
     if (SCOTCH_contextInit(&context) != 0)
         return refuse("it does not start");
@@ -143,6 +157,9 @@ Result<Mapping> map_with_scotch(const Problem& problem) {
     if (SCOTCH_archInit(&arch) != 0)
         return refuse("it does not start");
     const std::unique_ptr<SCOTCH_Arch, ArchExit> own_arch{&arch};
+    if (SCOTCH_archInit(&part) != 0)
+        return refuse("it does not start");
+    const std::unique_ptr<SCOTCH_Arch, ArchExit> own_part{&part};
     if (SCOTCH_stratInit(&strat) != 0)
         return refuse("it does not start");
     const std::unique_ptr<SCOTCH_Strat, StratExit> own_strat{&strat};
@@ -151,22 +168,29 @@ Result<Mapping> map_with_scotch(const Problem& problem) {
     if (SCOTCH_contextOptionSetNum(&context, SCOTCH_OPTIONNUMDETERMINISTIC, 1) != 0 ||
         SCOTCH_contextRandomClone(&context) != 0 || SCOTCH_contextThreadSpawn(&context, 1, nullptr) != 0)
         return refuse("it cannot be told to be deterministic");
-    SCOTCH_contextRandomSeed(&context, seed);
+    SCOTCH_contextRandomSeed(&context, static_cast<SCOTCH_Num>(seed));
     SCOTCH_contextRandomReset(&context);
-    std::vector<SCOTCH_Num> domain(problem.vcpus);
+    std::vector<SCOTCH_Num> domain(problem.vcpus), present;
+    for (const auto& [leaf, pu] : tree->leaves)
+        present.push_back(leaf);
     const auto arcs = static_cast<SCOTCH_Num>(to.size());
-    const auto leaves = static_cast<SCOTCH_Num>(problem.costs.pus());
+    const auto leaves = static_cast<SCOTCH_Num>(present.size());
+    // As uneven as there is room for.
+    const auto imbalance =
+        std::max(0.01, static_cast<double>(present.size()) / static_cast<double>(problem.vcpus) - 1);
+    const auto is_whole = leaves == tree->all_leaves;
     if (SCOTCH_graphBuild(&graph, 0, static_cast<SCOTCH_Num>(problem.vcpus), first.data(), nullptr, nullptr,
                           nullptr, arcs, to.data(), weights.data()) != 0 ||
         SCOTCH_contextBindGraph(&context, &graph, &bound) != 0 ||
         SCOTCH_archTleaf(&arch, static_cast<SCOTCH_Num>(tree->arity.size()), tree->arity.data(),
                          tree->cost.data()) != 0 ||
-        SCOTCH_stratGraphMapBuild(&strat, SCOTCH_STRATQUALITY, leaves, 0.01) != 0 ||
-        SCOTCH_graphMap(&bound, &arch, &strat, domain.data()) != 0)
+        (!is_whole && SCOTCH_archSub(&part, &arch, leaves, present.data()) != 0) ||
+        SCOTCH_stratGraphMapBuild(&strat, SCOTCH_STRATQUALITY, leaves, imbalance) != 0 ||
+        SCOTCH_graphMap(&bound, is_whole ? &arch : &part, &strat, domain.data()) != 0)
         return refuse("it found no mapping");
     Mapping mapping;
     for (const auto leaf : domain)
-        mapping.pus.push_back(tree->leaves[static_cast<std::size_t>(leaf)]);
+        mapping.pus.push_back(tree->leaves[static_cast<std::size_t>(leaf)].second);
     spread_out(problem, mapping.pus);
     mapping.cost = cost_of(problem, mapping.pus);
     return mapping;

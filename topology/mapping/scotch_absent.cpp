@@ -6,7 +6,7 @@ bool has_scotch() {
     return false;
 }
 
-Result<Mapping> map_with_scotch(const Problem& /*problem*/) {
+Result<Mapping> map_with_scotch(const Problem& /*problem*/, std::uint32_t /*seed*/) {
     return fail(ErrorKind::host_lacks, "map with Scotch", "it was not there when nestbed was built",
                 "install libscotch-dev and build again");
 }
