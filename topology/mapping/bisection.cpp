@@ -254,11 +254,14 @@ std::vector<bool> bisect(const Graph& graph, std::uint32_t least, std::uint32_t 
     const auto all = std::accumulate(graph.sizes.begin(), graph.sizes.end(), std::uint32_t{0});
     const Bounds bounds{.least = least, .most = most};
     auto best = cut_multilevel(graph, bounds, all, numbers);
-    // Where edges are few, each pair that is drawn for the coarser graph tells, and another try costs little.
-    constexpr std::size_t edges_worth = 30'000, most_tries = 8;
+    // Each pair that is drawn for the coarser graph tells. Where edges are few, another try costs little;
+    // where vertices are few, it seldom finds better.
+    constexpr std::size_t edges_worth = 30'000, most_tries = 8, tries_of_small = 2;
+    constexpr std::uint32_t small = 128; // vertices
     const auto edges = std::accumulate(graph.edges.begin(), graph.edges.end(), std::size_t{1},
                                        [](std::size_t sum, const auto& each) { return sum + each.size(); });
-    for (auto tries = std::min(most_tries, edges_worth / edges); tries > 1; --tries)
+    for (auto tries = std::min(graph.vertices() <= small ? tries_of_small : most_tries, edges_worth / edges);
+         tries > 1; --tries)
         if (auto again = cut_multilevel(graph, bounds, all, numbers); again.rank(bounds) < best.rank(bounds))
             best = std::move(again);
     return best.is_first;

@@ -15,9 +15,12 @@ using Numbers = std::vector<std::uint32_t>;
 
 class Division {
 public:
-    Division(const Problem& problem, Filling filling, SplitMix64& numbers)
+    Division(const Problem& problem, Filling filling, std::uint32_t blur, SplitMix64& numbers)
         : _problem{problem}, _filling{filling}, _numbers{numbers}, _pus(problem.vcpus),
-          _local(problem.vcpus, absent) {}
+          _local(problem.vcpus, absent) {
+        for (std::uint32_t vcpu = 0; vcpu < problem.vcpus; ++vcpu)
+            _loudness.push_back(256 - blur + static_cast<std::uint32_t>(numbers.below(2 * blur + 1)));
+    }
 
     void assign(const Numbers& vcpus, std::span<const Unit> units) {
         if (vcpus.empty())
@@ -66,8 +69,14 @@ private:
         const auto base = _problem.base_load();
         const auto ceiling = base + (_problem.extra() > 0 ? 1 : 0);
         const auto room_beside = second_pus * ceiling;
-        const auto least = std::max(first_pus * base, all > room_beside ? all - room_beside : 0);
-        const auto most = std::min(first_pus * ceiling, all - second_pus * base);
+        auto least = std::max(first_pus * base, all > room_beside ? all - room_beside : 0);
+        auto most = std::min(first_pus * ceiling, all - second_pus * base);
+        if (_filling == Filling::even) {
+            const auto share =
+                static_cast<std::uint32_t>(std::uint64_t{all} * first_pus / (first_pus + second_pus));
+            least = std::max(least, share);
+            most = std::min(most, share + 1);
+        }
         if (least == all || (_filling == Filling::tight && most == all))
             return std::vector<bool>(all, true);
         if (most == 0)
@@ -83,7 +92,9 @@ private:
         for (std::uint32_t i = 0; i < vcpus.size(); ++i)
             for (const auto& edge : _problem.edges[vcpus[i]])
                 if (_local[edge.to] != absent)
-                    graph.edges[i].push_back({.to = _local[edge.to], .weight = edge.weight});
+                    graph.edges[i].push_back(
+                        {.to = _local[edge.to],
+                         .weight = std::int64_t{edge.weight} * _loudness[vcpus[i]] * _loudness[edge.to]});
         for (const auto vcpu : vcpus)
             _local[vcpu] = absent;
         return graph;
@@ -92,17 +103,18 @@ private:
     const Problem& _problem;
     Filling _filling;
     SplitMix64& _numbers;
-    Numbers _pus;   // by vCPU
-    Numbers _local; // by vCPU: its position among those looked at
+    Numbers _pus;      // by vCPU
+    Numbers _local;    // by vCPU: its position among those looked at
+    Numbers _loudness; // by vCPU: 256 for one that is heard as it is
 };
 
 } // namespace
 
 std::vector<std::uint32_t> divide(const Problem& problem, const Unit& tree, Filling filling,
-                                  SplitMix64& numbers) {
+                                  std::uint32_t blur, SplitMix64& numbers) {
     Numbers all(problem.vcpus);
     std::iota(all.begin(), all.end(), 0U);
-    Division division{problem, filling, numbers};
+    Division division{problem, filling, blur, numbers};
     division.assign(all, {&tree, 1});
     return std::move(division).take();
 }
