@@ -189,6 +189,17 @@ Traffic clustered(SplitMix64& numbers, std::uint32_t vcpus, std::uint32_t group)
     return traffic;
 }
 
+// The k-th busiest vCPU has 1/k of the first one's weight, and each pair the product of both.
+Traffic power_law(SplitMix64& numbers, std::uint32_t vcpus) {
+    Traffic traffic;
+    traffic.of.resize(vcpus);
+    for (std::uint32_t a = 0; a < vcpus; ++a)
+        for (std::uint32_t b = a + 1; b < vcpus; ++b)
+            if (const auto most = 1'000'000 / ((a + 1) * (b + 1)); most > 0 && numbers.below(4) == 0)
+                add_traffic(traffic, a, b, static_cast<double>(1 + numbers.below(most)));
+    return traffic;
+}
+
 Traffic grid(std::uint32_t vcpus, std::uint32_t width) {
     Traffic traffic;
     traffic.of.resize(vcpus);
@@ -201,6 +212,25 @@ Traffic grid(std::uint32_t vcpus, std::uint32_t width) {
     return traffic;
 }
 
+// "KIND" or "KIND:N"; what is none of these is a traffic source.
+Traffic traffic_named(const std::string& kind, SplitMix64& numbers, std::uint32_t vcpus) {
+    const auto colon = kind.find(':');
+    const auto name = kind.substr(0, colon);
+    const auto number =
+        colon == std::string::npos ? 0U : static_cast<std::uint32_t>(std::stoul(kind.substr(colon + 1)));
+    if (name == "random")
+        return random_traffic(numbers, vcpus, 10);
+    if (name == "dense")
+        return random_traffic(numbers, vcpus, 100);
+    if (name == "power")
+        return power_law(numbers, vcpus);
+    if (name == "clustered")
+        return clustered(numbers, vcpus, number);
+    if (name == "grid")
+        return grid(vcpus, number);
+    return *traffic_of(*parse_traffic_source(kind), vcpus);
+}
+
 class AgainstScotch : public testing::TestWithParam<LargeCase> {};
 
 TEST_P(AgainstScotch, CostsNoMore) {
@@ -208,36 +238,28 @@ TEST_P(AgainstScotch, CostsNoMore) {
         GTEST_SKIP() << "built without Scotch";
     const auto& [source, vcpus, kind] = GetParam();
     SplitMix64 numbers{vcpus};
-    Traffic traffic;
-    if (kind == "random")
-        traffic = random_traffic(numbers, vcpus, 10);
-    else if (kind == "dense")
-        traffic = random_traffic(numbers, vcpus, 100);
-    else if (kind == "clustered")
-        traffic = clustered(numbers, vcpus, 12);
-    else if (kind == "grid")
-        traffic = grid(vcpus, 32);
-    else
-        traffic = *traffic_of(*parse_traffic_source(kind), vcpus);
+    const auto traffic = traffic_named(kind, numbers, vcpus);
     const auto host = discover(source);
     ASSERT_TRUE(host);
     const auto problem = make_problem(shuffled(traffic, numbers), *host, *usable_part(*host));
     const auto start = std::chrono::steady_clock::now();
     const auto ours = map(problem);
     const auto middle = std::chrono::steady_clock::now();
-    const auto theirs = map_with_scotch(problem);
+    // What it draws depends on a seed, so it may try as often as suffices to see its best.
+    auto theirs = map_with_scotch(problem);
     const auto end = std::chrono::steady_clock::now();
     ASSERT_TRUE(theirs) << theirs.error().message();
     ASSERT_TRUE(is_fair(problem, ours.pus));
     ASSERT_TRUE(is_fair(problem, theirs->pus));
     ASSERT_EQ(map_with_scotch(problem)->pus, theirs->pus);
+    for (std::uint32_t seed = 2; seed <= 3; ++seed)
+        if (auto again = map_with_scotch(problem, seed); again && again->cost < theirs->cost)
+            theirs = std::move(again);
     // The optimum of these is known to both. Where neither has it, another version of Scotch draws otherwise,
     // and 1 % more than the one at hand is as good.
-    const bool is_regular = kind == "ring" || kind == "pairs" || kind == "grid" ||
+    const bool is_regular = kind == "ring" || kind == "pairs" || kind.starts_with("grid") ||
                             kind.starts_with("groups") || kind.starts_with("client-server");
-    // Not yet met: clusters of 12 that fit no cache of 8 (1.5 % more), and those with PUs to spare (5 %).
-    const auto allowed = kind == "clustered" ? (vcpus == 64 ? 25 : vcpus == 200 ? 60 : 10) : 10;
-    EXPECT_LE(ours.cost * 1000, theirs->cost * (1000 + (is_regular ? 0 : allowed)));
+    EXPECT_LE(ours.cost * 1000, theirs->cost * (is_regular ? 1000 : 1010));
     using Seconds = std::chrono::duration<double>;
     std::fputs(
         fmt::format("{:<34} {:>5} {:<16} ours {:>14} in {:.2f} s, Scotch's {:>14} in {:.2f} s: {:.3f}\n",
@@ -248,23 +270,28 @@ TEST_P(AgainstScotch, CostsNoMore) {
         stdout);
 }
 
-// Every kind at one size; of the larger ones those that are hard.
+// Every kind at one size; of the larger ones those that are hard, on hosts of 4 to 16 nodes.
 std::vector<LargeCase> large_cases() {
     std::vector<LargeCase> cases;
-    for (const auto* kind :
-         {"ring", "pairs", "groups:8", "client-server:4", "random", "dense", "clustered", "grid"})
+    for (const auto* kind : {"ring", "pairs", "groups:8", "groups:5", "client-server:4", "random", "dense",
+                             "power", "clustered:12", "clustered:6", "clustered:20", "grid:8"})
         cases.push_back({"numa:4 l3:2 core:4 pu:2", 64, kind});
-    for (const auto* kind : {"dense", "clustered"})
+    for (const auto* kind : {"clustered:12", "grid:10", "groups:7"})
+        cases.push_back({"pack:7 [numa] l3:2 core:4 pu:2", 100, kind});
+    for (const auto* kind : {"clustered:12", "power"})
+        cases.push_back({"pack:6 numa:2 l3:2 core:4 pu:2", 100, kind});
+    for (const auto* kind : {"dense", "clustered:12"})
         cases.push_back({"pack:8 [numa] l3:2 core:8 pu:2", 256, kind});
-    for (const auto* kind : {"ring", "groups:10", "random", "clustered"})
+    for (const auto* kind : {"ring", "groups:10", "random", "clustered:12"})
         cases.push_back({"pack:8 [numa] l3:2 core:8 pu:2", 200, kind}); // fewer than PUs
-    for (const auto* kind : {"clustered", "grid"})
+    cases.push_back({"pack:12 [numa] l3:4 core:8 pu:1", 288, "clustered:20"});
+    for (const auto* kind : {"clustered:12", "grid:32"})
         cases.push_back({"pack:16 [numa] l3:2 core:16 pu:2", 1024, kind});
     return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AgainstScotch, testing::ValuesIn(large_cases()), [](const auto& one) {
-    auto name = fmt::format("{}_{}", one.param.traffic, one.param.vcpus);
+    auto name = fmt::format("{}_{}_{}", one.param.traffic, one.param.vcpus, one.index);
     std::replace_if(
         name.begin(), name.end(), [](char c) { return c == '-' || c == ':'; }, '_');
     return name;
