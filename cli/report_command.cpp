@@ -17,6 +17,7 @@
 #include "report/html/page.hpp"
 #include "report/json_file.hpp"
 #include "report/usl.hpp"
+#include "stress/drivers/registry.hpp"
 
 namespace nestbed::cli {
 
@@ -33,7 +34,7 @@ Result<report::ReportedRun> read_run(const std::string& path) {
         report::ReportedRun run{.document = std::move(document), .host = {}, .why_no_host = {}};
         // A run that was ended early has its points all the same.
         if (auto& sweep = run.document.run.sweep; sweep && sweep->fits.empty())
-            sweep->fits = report::fit_sweep(sweep->points);
+            sweep->fits = report::fit_sweep(sweep->points, {}, stress::not_parallel_drivers());
         const auto& facts = run.document.run.host;
         if (run.document.run.plan && facts) {
             if (auto host = report::host_of(*facts))

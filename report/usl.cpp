@@ -290,7 +290,8 @@ UslFit fit_usl(std::span<const UslSample> samples, UslOptions options) {
     return fit;
 }
 
-std::vector<UslFit> fit_sweep(std::span<const SweepPoint> points, UslOptions options) {
+std::vector<UslFit> fit_sweep(std::span<const SweepPoint> points, UslOptions options,
+                              const NotParallel& not_parallel) {
     struct Group {
         const SweepPoint* first;
         std::vector<UslSample> samples;
@@ -307,7 +308,12 @@ std::vector<UslFit> fit_sweep(std::span<const SweepPoint> points, UslOptions opt
     }
     std::vector<UslFit> fits;
     for (const auto& group : groups) {
-        auto fit = fit_usl(group.samples, options);
+        const auto why_not = not_parallel.find(group.first->driver);
+        auto fit = why_not == not_parallel.end() ? fit_usl(group.samples, options) : UslFit{};
+        if (why_not != not_parallel.end()) {
+            fit.points = group.samples.size();
+            fit.why_not = why_not->second;
+        }
         fit.driver = group.first->driver;
         fit.configuration = group.first->configuration;
         fits.push_back(std::move(fit));

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "report/sweep.hpp"
@@ -29,8 +31,13 @@ struct UslOptions {
 // sample that bounds lambda. Samples that are no positive numbers are left out.
 [[nodiscard]] UslFit fit_usl(std::span<const UslSample> samples, UslOptions options = {});
 
-// One fit for each driver and configuration, in the order of their first points, to the points that passed.
-[[nodiscard]] std::vector<UslFit> fit_sweep(std::span<const SweepPoint> points, UslOptions options = {});
+// By driver, why its throughput is not the work of all vCPUs at once: the law says nothing about it.
+using NotParallel = std::map<std::string, std::string>;
+
+// One fit for each driver and configuration, in the order of their first points, to the points that passed;
+// those that are not parallel say why there is none.
+[[nodiscard]] std::vector<UslFit> fit_sweep(std::span<const SweepPoint> points, UslOptions options = {},
+                                            const NotParallel& not_parallel = {});
 
 [[nodiscard]] double usl_throughput(double lambda, double sigma, double kappa, double vcpus);
 

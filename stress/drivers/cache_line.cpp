@@ -101,7 +101,8 @@ constexpr std::array drivers{
             "passes",
         .unit = "passes",
         .run = &run_c2c,
-        .least_vcpus = 2},
+        .least_vcpus = 2,
+        .not_parallel = "two vCPUs work at a time, however many there are"},
 };
 
 } // namespace

@@ -171,26 +171,29 @@ constexpr std::string_view exactly_once = "each interrupt is taken exactly once,
                                           "that nobody sent";
 
 constexpr StressDriver ipi_driver(std::string_view name, std::string_view title,
-                                  Result<Counted> (*run)(const StressContext&)) {
+                                  Result<Counted> (*run)(const StressContext&),
+                                  std::string_view not_parallel = {}) {
     return {.name = name,
             .title = title,
             .invariant = exactly_once,
             .unit = "interrupts",
             .run = run,
-            .least_vcpus = 2};
+            .least_vcpus = 2,
+            .not_parallel = not_parallel};
 }
 
 constexpr std::array drivers{
     ipi_driver("ipi.unicast", "Each vCPU sends to others, drawn at random", &run_pattern<job::random>),
     ipi_driver("ipi.pairs", "Neighbours send to one another", &run_pattern<job::partner>),
     ipi_driver("ipi.all", "Each vCPU sends to each other in turn", &run_pattern<job::all>),
-    ipi_driver("ipi.broadcast", "One vCPU after the other sends to all others at once", &run_broadcasts),
+    ipi_driver("ipi.broadcast", "One vCPU after the other sends to all others at once", &run_broadcasts,
+               "one vCPU sends at a time, however many there are"),
     ipi_driver("ipi.to_halted", "Every other vCPU sends to its neighbour, which halts",
                &run_pattern<job::to_halted>),
     ipi_driver("ipi.to_running", "Every other vCPU sends to its neighbour, which runs in ring 3",
                &run_pattern<job::to_running>),
-    ipi_driver("ipi-matrix", "The latency of an IPI from each vCPU to each other, one at a time",
-               &run_matrix),
+    ipi_driver("ipi-matrix", "The latency of an IPI from each vCPU to each other, one at a time", &run_matrix,
+               "one interrupt is under way at a time, however many vCPUs there are"),
 };
 
 } // namespace

@@ -103,6 +103,9 @@ Result<Counted> run_kill(const StressContext& context) {
         .map([](Lives lives) { return counted(std::move(lives), at_once); });
 }
 
+constexpr std::string_view machines_grow =
+    "machines are counted, and each is more work the more vCPUs it has";
+
 constexpr std::array drivers{
     StressDriver{
         .name = "churn",
@@ -110,7 +113,8 @@ constexpr std::array drivers{
         .invariant = "every vCPU that is asked answers, and no thread, descriptor, mapping or memory is left",
         .unit = "machines",
         .run = &run_churn,
-        .machines = Machines::own},
+        .machines = Machines::own,
+        .not_parallel = machines_grow},
     StressDriver{.name = "l2-kill",
                  .title = "Machines are destroyed while L2 runs on all their vCPUs",
                  .invariant = "L2 runs on every vCPU, and no thread, descriptor, mapping or memory is left",
@@ -118,7 +122,8 @@ constexpr std::array drivers{
                  .run = &run_kill,
                  .nested = true,
                  .machines = Machines::own,
-                 .more_memory = &spin_memory},
+                 .more_memory = &spin_memory,
+                 .not_parallel = machines_grow},
 };
 
 } // namespace

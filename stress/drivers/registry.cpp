@@ -31,6 +31,17 @@ std::span<const StressDriver> all_drivers() {
     return drivers;
 }
 
+const report::NotParallel& not_parallel_drivers() {
+    static const auto all = [] {
+        report::NotParallel reasons;
+        for (const auto& driver : all_drivers())
+            if (!driver.not_parallel.empty())
+                reasons.emplace(driver.name, driver.not_parallel);
+        return reasons;
+    }();
+    return all;
+}
+
 Result<std::vector<const StressDriver*>> select_drivers(const std::vector<std::string>& patterns) {
     const auto drivers = all_drivers();
     std::vector<std::string> wanted;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "report/usl.hpp"
 #include "stress/drivers/stress_driver.hpp"
 
 namespace nestbed::stress {
@@ -18,6 +19,9 @@ namespace nestbed::stress {
 // of them. Errors: bad_input for a pattern that none matches.
 [[nodiscard]] Result<std::vector<const StressDriver*>>
 select_drivers(const std::vector<std::string>& patterns);
+
+// Those whose throughput no scaling law is fitted to, and why.
+[[nodiscard]] const report::NotParallel& not_parallel_drivers();
 
 // Each in the file of its drivers.
 [[nodiscard]] std::span<const StressDriver> bringup_drivers();

@@ -75,6 +75,9 @@ struct StressDriver {
     machine::Presence memory = machine::Presence::prefaulted;
     // Guest memory beyond boot::default_memory_bytes() for so many vCPUs; null: none.
     std::uint64_t (*more_memory)(std::uint32_t vcpus) = nullptr;
+    // Why its operations are not the work of all vCPUs at once, so that no scaling law is fitted to their
+    // number; empty where they are.
+    std::string_view not_parallel{};
 };
 
 } // namespace nestbed::stress

@@ -88,13 +88,16 @@ Result<Counted> run_nested(const StressContext& context) {
     return vendor != nullptr ? run_tlb(context, vendor) : Result<Counted>{skipped(std::string{no_l2_vendor})};
 }
 
+constexpr std::string_view one_shoots = "one vCPU makes all the shootdowns";
+
 constexpr std::array drivers{
     StressDriver{.name = "tlb",
                  .title =
                      "Pages are mapped elsewhere, and shot down on all vCPUs by IPI while they read them",
                  .invariant = "once all vCPUs have answered a shootdown, none reads what was mapped before",
                  .unit = "shootdowns",
-                 .run = &run_own},
+                 .run = &run_own,
+                 .not_parallel = one_shoots},
     StressDriver{.name = "l2-tlb",
                  .title = "Nested page tables change while L2 runs on all vCPUs",
                  .invariant =
@@ -102,7 +105,8 @@ constexpr std::array drivers{
                  .unit = "shootdowns",
                  .run = &run_nested,
                  .nested = true,
-                 .more_memory = &nested_memory},
+                 .more_memory = &nested_memory,
+                 .not_parallel = one_shoots},
 };
 
 } // namespace

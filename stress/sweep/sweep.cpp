@@ -11,6 +11,7 @@
 #include "report/nested_offer.hpp"
 #include "report/usl.hpp"
 #include "stress/drivers/died.hpp"
+#include "stress/drivers/registry.hpp"
 #include "stress/kvm_statistics.hpp"
 #include "stress/sweep/place_questions.hpp"
 #include "stress/sweep/schedule.hpp"
@@ -65,7 +66,8 @@ public:
         else
             run_points();
         if (!_request.mix)
-            _result.sweep->fits = report::fit_sweep(_result.sweep->points, {.seed = _request.seed});
+            _result.sweep->fits =
+                report::fit_sweep(_result.sweep->points, {.seed = _request.seed}, not_parallel_drivers());
         _result.outcome = outcome_of(*_result.sweep, _result.error);
         _result.duration_s = seconds_since(_start);
         return std::move(_result);

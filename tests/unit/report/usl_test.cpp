@@ -195,6 +195,19 @@ TEST(Usl, IsFittedToEachDriverAndConfiguration) {
     EXPECT_NEAR(fits[1].sigma.value, 0.5, 1e-6);
     EXPECT_NEAR(fits[2].lambda.value, 50, 1e-3);
     EXPECT_NEAR(fits[2].sigma.value, 0, 1e-6);
+
+    const auto some = fit_sweep(points, {}, {{"locks", "one works at a time"}});
+    ASSERT_EQ(some.size(), 4U);
+    for (const std::size_t i : {0U, 1U}) {
+        EXPECT_EQ(some[i].driver, "locks");
+        EXPECT_EQ(some[i].configuration, fits[i].configuration);
+        EXPECT_EQ(some[i].why_not, "one works at a time");
+        EXPECT_EQ(some[i].points, 5U);
+        EXPECT_EQ(some[i].lambda.value, 0);
+        EXPECT_FALSE(some[i].knee);
+    }
+    EXPECT_EQ(some[2].why_not, "");
+    EXPECT_NEAR(some[2].lambda.value, 50, 1e-3);
 }
 
 } // namespace
