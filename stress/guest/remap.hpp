@@ -31,6 +31,14 @@ inline RemapJob remap_job() {
             job_argument(job::seed)};
 }
 
+inline void note_stale(const RemapJob& job, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+    if (job.counts->stale++ != 0)
+        return;
+    job.counts->value = value;
+    job.counts->completed = least;
+    job.counts->begun = most;
+}
+
 // Reads words of the window at `window` and compares what they say. Runs in any ring and any guest.
 inline void read_window(const RemapJob& job, std::uint64_t window, SplitMix& random, unsigned times) {
     namespace tlb = stress::wire::tlb;
@@ -47,11 +55,19 @@ inline void read_window(const RemapJob& job, std::uint64_t window, SplitMix& ran
         if (value >= tlb::value_of(least, page) && value <= tlb::value_of(most, page) &&
             (value & 0xffff) == page)
             continue;
-        if (job.counts->stale++ == 0) {
-            job.counts->value = value;
-            job.counts->completed = least;
-            job.counts->begun = most;
-        }
+        note_stale(job, value, least, most);
+    }
+}
+
+// The same for a vCPU that has just dropped its own translations: it sees the generation that is begun.
+inline void read_own_window(const RemapJob& job, std::uint64_t window) {
+    namespace tlb = stress::wire::tlb;
+    const auto generation = load(job.state->begun);
+    for (std::uint64_t page = 0; page < tlb::window_pages; ++page) {
+        const auto value = load(*pointer_to<const std::uint64_t>(window + page * nestbed::wire::page_bytes));
+        ++job.counts->reads;
+        if (value != tlb::value_of(generation, page))
+            note_stale(job, value, generation, generation);
     }
 }
 

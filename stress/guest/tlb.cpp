@@ -44,10 +44,16 @@ void shoot(const RemapJob& given) {
     Remapper remapper{given};
     SplitMix random{mix(given.seed)};
     while (load(*given.stop) == 0) {
-        remapper.begin(
-            [&](std::uint64_t page, std::uint64_t physical) { store(table[page], physical | entry_bits); });
+        remapper.begin([&](std::uint64_t page, std::uint64_t physical) {
+            // Cached, so that there is something to drop.
+            if (table[page] != 0)
+                load(*pointer_to<const std::uint64_t>(window + page * page_bytes));
+            store(table[page], physical | entry_bits);
+        });
         drop_translations();
         ++given.counts->dropped;
+        // Before the interrupt, which leaves the guest: an emulator forgets all translations there.
+        read_own_window(given, window);
         if (header().vcpus > 1)
             apic::write(apic::Register::interrupt_command,
                         apic::command(0, apic::Shorthand::all_but_self, apic::Delivery::fixed, job::vector));
