@@ -153,7 +153,8 @@ Result<Counted> run_irqfd(const StressContext& context, Way way) {
         seen[vcpu] = {.sent = counts->entries[vcpu].sent,
                       .signalled = {},
                       .raised = {},
-                      .received = counts->entries[vcpu].received};
+                      .received = counts->entries[vcpu].received,
+                      .unasked = counts->entries[vcpu].unasked};
         if (way == Way::through_host) {
             seen[vcpu].signalled = relayed[vcpu].signalled;
             seen[vcpu].raised = relayed[vcpu].raised;
@@ -207,6 +208,9 @@ std::vector<std::string> judge_irqfd(std::span<const IrqfdCounts> counts) {
                                 ? fmt::format("vCPU {}: {} writes, {} signals, {} raised, {} interrupts",
                                               vcpu, c.sent, *c.signalled, c.raised.value_or(0), c.received)
                                 : fmt::format("vCPU {}: {} writes, {} interrupts", vcpu, c.sent, c.received));
+        else if (c.unasked != 0)
+            wrong.push_back(
+                fmt::format("vCPU {}: {} interrupts that no write had asked for", vcpu, c.unasked));
     }
     return wrong;
 }

@@ -27,7 +27,8 @@ constexpr std::uint64_t address_of(std::uint32_t vcpu) {
 // What both sides count of one vCPU.
 struct alignas(64) Counts {
     std::uint64_t sent;     // writes
-    std::uint64_t received; // interrupts
+    std::uint64_t received; // interrupts that answer a write
+    std::uint64_t unasked;  // interrupts that came while no write was waiting for one
 };
 
 enum Argument {

@@ -20,17 +20,20 @@ using testing::IsEmpty;
 
 TEST(Irqfd, EqualCountsPass) {
     for (const std::size_t vcpus : {1U, 2U, 254U, 255U, 256U, 257U, 288U, 1024U})
-        EXPECT_THAT(judge_irqfd(std::vector<IrqfdCounts>(vcpus, {5, 5, 5, 5})), IsEmpty());
-    EXPECT_THAT(judge_irqfd(std::vector<IrqfdCounts>{{5, {}, {}, 5}}), IsEmpty());
+        EXPECT_THAT(judge_irqfd(std::vector<IrqfdCounts>(vcpus, {5, 5, 5, 5, 0})), IsEmpty());
+    EXPECT_THAT(judge_irqfd(std::vector<IrqfdCounts>{{5, {}, {}, 5, 0}}), IsEmpty());
 }
 
 TEST(Irqfd, EachCountIsCompared) {
-    const std::vector<IrqfdCounts> counts{
-        {5, 4, 4, 4}, {5, 5, 4, 5}, {5, 5, 5, 6}, {0, 0, 0, 0}, {7, {}, {}, 8}};
+    const std::vector<IrqfdCounts> counts{{5, 4, 4, 4, 0}, {5, 5, 4, 5, 0},   {5, 5, 5, 6, 0},
+                                          {0, 0, 0, 0, 0}, {7, {}, {}, 8, 0}, {7, {}, {}, 7, 1},
+                                          {5, 5, 5, 5, 2}};
     EXPECT_THAT(judge_irqfd(counts), ElementsAre("vCPU 0: 5 writes, 4 signals, 4 raised, 4 interrupts",
                                                  "vCPU 1: 5 writes, 5 signals, 4 raised, 5 interrupts",
                                                  "vCPU 2: 5 writes, 5 signals, 5 raised, 6 interrupts",
-                                                 "vCPU 3: wrote nothing", "vCPU 4: 7 writes, 8 interrupts"));
+                                                 "vCPU 3: wrote nothing", "vCPU 4: 7 writes, 8 interrupts",
+                                                 "vCPU 5: 1 interrupts that no write had asked for",
+                                                 "vCPU 6: 2 interrupts that no write had asked for"));
 }
 
 TEST(Irqfd, EachVcpuHasAPlaceOfItsOwn) {
