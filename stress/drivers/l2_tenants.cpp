@@ -12,8 +12,9 @@ namespace {
 
 namespace job = wire::l2_tenants;
 
-constexpr std::array<std::string_view, job::registers + 1> register_names{
-    "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15", "RAX"};
+constexpr std::array<std::string_view, job::registers + 2> register_names{
+    "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "R8",  "R9",
+    "R10", "R11", "R12", "R13", "R14", "R15", "RAX", "ES"};
 
 std::string place_text(std::uint64_t what) {
     return what < register_names.size() ? std::string{register_names[what]}

@@ -10,7 +10,8 @@ namespace {
 
 namespace job = stress::wire::l2_tenants;
 
-constexpr std::uint64_t most_turns = 8; // before a tenant may move on
+constexpr std::uint64_t most_turns = 8;  // before a tenant may move on
+constexpr unsigned most_looks = 100'000; // until another vCPU, which may wait for its PU, has had it
 
 template<typename Driver>
 struct Lodging {
@@ -22,6 +23,10 @@ struct Lodging {
     std::uint64_t last = 0;   // the same, of the one before
     Tenant<Driver> tenant;
 
+    // Free, and another vCPU had it last.
+    [[nodiscard]] bool came_from_another(std::uint64_t self) const {
+        return load(last) != self && load(holder) == 0;
+    }
     bool take(std::uint64_t self) {
         return load(holder) == 0 && compare_exchange(holder, std::uint64_t{0}, self);
     }
@@ -30,12 +35,13 @@ struct Lodging {
         if (last != 0 && last != self)
             ++told.moves;
         tenant.l2().arrive();
+        tenant.mark(told.moves);
         for (std::uint64_t i = 0; i < turns && !tenant.over(); ++i)
             tenant.turn();
         if (to_end)
             tenant.end();
         tenant.l2().leave();
-        last = self;
+        store(last, self);
         store(holder, std::uint64_t{0});
     }
 };
@@ -62,10 +68,18 @@ void migrate() {
     }
 
     SplitMix random{mix(job_argument(job::seed)) + mailbox.vcpu};
+    // Half of the time one of a few that others want too, once another has run it: so it comes back to a vCPU
+    // that has run no other since, and may have kept what it knew of it.
+    const auto wanted = header().vcpus > 3 ? header().vcpus / 2 : 1;
     while (load(stopped) == 0) {
-        const auto which = random.below(all);
+        const bool waits = random.below(2) == 0;
+        const auto which = random.below(waits ? wanted : all);
         auto* const lodging = load(pool[which]);
-        if (lodging != nullptr && lodging->take(self))
+        if (lodging == nullptr)
+            continue;
+        for (unsigned looks = 0; waits && looks < most_looks && !lodging->came_from_another(self); ++looks)
+            pause();
+        if (lodging->take(self))
             lodging->run(self, 1 + random.below(most_turns), false, told[which]);
     }
     // A tenant that another vCPU holds now is met by that one when it comes here.

@@ -40,7 +40,8 @@ public:
     }
 
     // Leaves by CPUID, VMMCALL, I/O to the exit port, RDMSR of STAR and, with tables, where they have a hole.
-    explicit SvmDriver(const Tables* tables, L2Kind kind = L2Kind::lean) : _kind{kind} {
+    explicit SvmDriver(const Tables* tables, L2Kind kind = L2Kind::lean)
+        : _kind{kind}, _kept{kind == L2Kind::whole && (svm::svm_features() >> 5 & 1) != 0 ? all_kept : 0} {
         _l2.intercept(svm::Intercept::cpuid);
         _l2.intercept(svm::Intercept::ioio_prot);
         _l2.intercept(svm::Intercept::msr_prot);
@@ -75,6 +76,8 @@ public:
     void inject(std::uint8_t vector) {
         _l2.control().event_inj = svm::event(svm::EventType::interrupt, vector);
     }
+    // A canary in state that a processor may keep by the clean bits.
+    void set_es(std::uint16_t selector) { _l2.save().es.selector = selector; }
     conform::L2Exit enter() {
         auto& control = _l2.control();
         if (_kind == L2Kind::lean) {
@@ -87,6 +90,7 @@ public:
                 (control.exit_int_info & svm::event_valid) != 0 ? std::uint64_t{control.exit_int_info} : 0;
         }
         control.tlb_control = 0;
+        control.clean = _kept; // until someone changes more than RIP, RAX and the event
         switch (_code) {
         case svm::ExitCode::cpuid:
             return conform::L2Exit::cpuid;
@@ -114,7 +118,13 @@ public:
     [[nodiscard]] conform::L2Context& context() { return _l2.context(); }
 
 private:
+    // Of a VMCB that has not changed (APM volume 2, 15.15.3; clean bits are CPUID Fn8000_000A EDX[5]).
+    static constexpr std::uint64_t all_kept =
+        svm::clean::intercepts | svm::clean::iopm | svm::clean::asid | svm::clean::tpr | svm::clean::np |
+        svm::clean::crx | svm::clean::drx | svm::clean::dt | svm::clean::seg | svm::clean::cr2;
+
     L2Kind _kind;
+    std::uint64_t _kept;
     svm::L2 _l2;
     svm::ExitCode _code{};
 };

@@ -24,7 +24,19 @@ void TenantWork::note(std::uint64_t& count, std::uint64_t what, std::uint64_t ex
 void TenantWork::check_word(std::uint64_t index, std::uint64_t steps) {
     ++tenant->checked;
     if (const auto seen = load(page[index]); seen != word(index, steps))
-        note(tenant->wrong_words, registers + 1 + index, word(index, steps), seen);
+        note(tenant->wrong_words, registers + 2 + index, word(index, steps), seen);
+}
+
+void TenantWork::check_es() {
+    std::uint16_t seen = 0;
+    std::uint64_t expected = 0;
+    do { // L1 may change it at an exit in between
+        expected = load(es);
+        asm volatile("movw %%es, %0" : "=r"(seen) : : "memory");
+    } while (load(es) != expected);
+    ++tenant->checked;
+    if (seen != expected)
+        note(tenant->wrong_registers, registers + 1, expected, seen);
 }
 
 void TenantWork::step(SplitMix& random, std::uint64_t steps) {
@@ -48,6 +60,7 @@ void TenantWork::step(SplitMix& random, std::uint64_t steps) {
     for (std::uint64_t i = 0; i < registers; ++i)
         if (after.value[i] != before.value[i])
             note(tenant->wrong_registers, i, before.value[i], after.value[i]);
+    check_es();
     for (std::uint64_t i = 0; i < words_a_step; ++i)
         check_word(random.below(words), steps);
 }

@@ -48,6 +48,7 @@ struct TenantWork {
     std::uint64_t* page; // at its address in L2
     std::uint64_t canary;
     std::uint64_t stop; // 1: come to the end
+    std::uint64_t es;   // selector that L1 has put into ES
     bool nested_paging;
     bool vmmcall;
 
@@ -57,6 +58,7 @@ struct TenantWork {
 private:
     void step(SplitMix& random, std::uint64_t steps);
     void check_word(std::uint64_t index, std::uint64_t steps);
+    void check_es();
     void note(std::uint64_t& count, std::uint64_t what, std::uint64_t expected, std::uint64_t seen);
     // The first word counts steps, the others stay.
     [[nodiscard]] std::uint64_t word(std::uint64_t index, std::uint64_t steps) const {
@@ -72,19 +74,27 @@ public:
            std::uint64_t number, std::uint64_t seed)
         : _tables{own_tables(tables)}, _l2{_tables, L2Kind::whole}, _told{told}, _random{mix(seed) ^ number} {
         auto* const page = static_cast<std::uint64_t*>(conform::allocate_pages(1));
-        _work = {&told, page, mix(seed + ~number), 0, _tables != nullptr, Driver::uses_vmmcall};
+        _work = {&told, page, mix(seed + ~number), 0, 0, _tables != nullptr, Driver::uses_vmmcall};
         if (_tables != nullptr) {
             Driver::map(*_tables, l2_window, conform::physical(page));
             _work.page = pointer_to<std::uint64_t>(l2_window);
         }
         _body = {&_work};
         _l2.start(_body);
+        mark(0);
     }
     Tenant(const Tenant&) = delete;
     Tenant& operator=(const Tenant&) = delete;
 
     [[nodiscard]] Driver& l2() { return _l2; }
     [[nodiscard]] bool over() const { return _over; }
+    // Puts another selector into ES, on the vCPU that L2 is on; a segment of L1's choice has no other use in
+    // 64-bit mode. Any number will do.
+    void mark(std::uint64_t number) {
+        const auto selector = static_cast<std::uint16_t>((number % 4096 + 1) << 3);
+        _l2.set_es(selector);
+        store(_work.es, std::uint64_t{selector});
+    }
 
     // Enters it once and does what it left for. Where it was for an exit of its own, says which kind; else
     // `kinds`.

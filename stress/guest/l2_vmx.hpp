@@ -69,6 +69,8 @@ public:
         write(vmx::Field::entry_interruption_information,
               vmx::event(vmx::EventType::external_interrupt, vector));
     }
+    // A canary in the VMCS.
+    void set_es(std::uint16_t selector) { write(vmx::Field::guest_es_selector, selector); }
     // Members that read or write L2's state are of the guest that was entered last on this vCPU.
     conform::L2Exit enter() {
         if (_kind == L2Kind::whole)

@@ -22,7 +22,7 @@ struct alignas(64) Tenant {
     std::uint64_t wrong_replies;   // RAX is not what L1 put there
     std::uint64_t wrong_registers; // another register has changed over an exit
     std::uint64_t wrong_words;     // a word of its page is not what it wrote last
-    // The first of these: a register's number, 14 for RAX, 15 and above for a word of the page.
+    // The first of these: a register's number, 14 for RAX, 15 for ES, 16 and above for a word of the page.
     std::uint64_t first_wrong;
     std::uint64_t expected, seen;
     std::uint64_t checked; // words of its page and registers that it has compared

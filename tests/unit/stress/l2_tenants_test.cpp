@@ -70,7 +70,7 @@ TEST(L2Tenants, WhateverIsWrongIsNamed) {
          "the first RAX"},
         {[](Tenant& t) {
              t.wrong_words = 1;
-             t.first_wrong = 15 + 511;
+             t.first_wrong = 16 + 511;
          },
          "the first word 511 of its page"},
         {[](Tenant& t) {
