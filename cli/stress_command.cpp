@@ -129,7 +129,8 @@ int run(const StressOptions& options) {
             },
         .phase = [&](const stress::SweepPhase& phase) { (*watch)->phase(phase); },
         .sampled = [&](const stress::SweepSample& sample) { (*watch)->sampled(sample); },
-        .exits = [&](const stress::SweepExits& exits) { (*watch)->exits(exits); }};
+        .exits = [&](const stress::SweepExits& exits) { (*watch)->exits(exits); },
+        .ipis = [&](const stress::SweepIpis& ipis) { (*watch)->ipis(ipis); }};
     auto result = stress::sweep(*request, **supervisor, observer);
     progress.clear();
     if (auto closed = (*watch)->close(); !closed)

@@ -64,6 +64,7 @@ Result<stress::SweepRequest> read_stress_options(const StressOptions& options) {
     if (!options.trace.empty() || !options.metrics.empty())
         request.sample = to_ms(options.sample_s);
     request.record_exits = !options.trace.empty();
+    request.record_ipis = !options.trace.empty();
     if (options.timeout_s > 0)
         request.timeout = to_ms(options.timeout_s);
     const auto topologies = options.topologies.empty() ? std::vector<std::string>{""} : options.topologies;

@@ -9,6 +9,7 @@
 
 #include "core/machine/exit_text.hpp"
 #include "core/supervise/epoll_scheduler.hpp"
+#include "report/arrows.hpp"
 #include "stress/kvm_statistics.hpp"
 
 namespace nestbed::cli {
@@ -78,26 +79,45 @@ void StressWatch::sampled(const stress::SweepSample& sample) {
         _state.counted = sample.statistics;
 }
 
-// How fast the counters grow between two samples: that of each vCPU, and all together.
+// `rate` of each counter and vCPU, and of all vCPUs together.
+template<typename Rate>
+void StressWatch::trace_counters(const KeptSample& sample, Rate rate) {
+    for (const auto& entry : sample.statistics.entries) {
+        if (std::ranges::find(traced_counters, entry.name) == traced_counters.end())
+            continue;
+        double all = 0;
+        for (std::size_t vcpu = 0; vcpu < sample.statistics.vcpus.size(); ++vcpu) {
+            const double own = rate(entry, vcpu);
+            all += own;
+            _trace->counter(sample.point, fmt::format("vCPU {} {}/s", vcpu, entry.name), sample.at_ns, own);
+        }
+        _trace->counter(sample.point, fmt::format("{}/s", entry.name), sample.at_ns, all);
+    }
+}
+
+// How fast the counters grow from one sample to the next. A curve keeps its value until it gets another, so
+// it gets this one where the time begins that it is of.
 void StressWatch::trace_rates(const stress::SweepSample& sample) {
     const auto at = ns(sample.time);
-    if (_sample && _sample->point == sample.point && at > _sample->at_ns) {
+    const bool goes_on = _sample && _sample->point == sample.point;
+    bool has_rates = goes_on && _sample->has_rates;
+    if (goes_on && at > _sample->at_ns) {
         const auto seconds = static_cast<double>(at - _sample->at_ns) * 1e-9;
-        for (const auto& entry : sample.statistics.entries) {
-            if (std::ranges::find(traced_counters, entry.name) == traced_counters.end())
-                continue;
-            double all = 0;
-            for (std::size_t vcpu = 0; vcpu < sample.statistics.vcpus.size(); ++vcpu) {
-                const auto now = kvm::value_of(entry, sample.statistics.vcpus[vcpu]);
-                const auto before = kvm::value_of(entry, _sample->statistics.vcpus[vcpu]);
-                const auto rate = now < before ? 0 : static_cast<double>(now - before) / seconds;
-                all += rate;
-                _trace->counter(sample.point, fmt::format("vCPU {} {}/s", vcpu, entry.name), at, rate);
-            }
-            _trace->counter(sample.point, fmt::format("{}/s", entry.name), at, all);
-        }
+        trace_counters(*_sample, [&](const kvm::StatisticDescription& entry, std::size_t vcpu) {
+            const auto now = kvm::value_of(entry, sample.statistics.vcpus[vcpu]);
+            const auto before = kvm::value_of(entry, _sample->statistics.vcpus[vcpu]);
+            return now < before ? 0 : static_cast<double>(now - before) / seconds;
+        });
+        has_rates = true;
     }
-    _sample = {sample.point, at, sample.statistics};
+    _sample = {sample.point, at, sample.statistics, has_rates};
+}
+
+// Or they would go on to the end of the timeline.
+void StressWatch::end_rates() {
+    if (_sample && _sample->has_rates)
+        trace_counters(*_sample, [](const kvm::StatisticDescription&, std::size_t) { return 0.0; });
+    _sample.reset();
 }
 
 void StressWatch::exits(const stress::SweepExits& exits) {
@@ -109,6 +129,33 @@ void StressWatch::exits(const stress::SweepExits& exits) {
                             ns(time), {{"detail", fmt::format("{:#x}", exit.detail)}});
 }
 
+void StressWatch::ipis(const stress::SweepIpis& ipis) {
+    if (!_trace)
+        return;
+    std::vector<report::Arrow> arrows;
+    arrows.reserve(ipis.ipis.size());
+    for (const auto& ipi : ipis.ipis)
+        arrows.push_back({ipi.sender, ipi.receiver, ns(ipi.sent), ns(ipi.taken)});
+    for (const auto& slice : report::arrange(arrows)) {
+        const report::Track track{ipis.point, slice.track};
+        const auto& first = arrows[slice.arrows.front()];
+        const auto name = !slice.is_start            ? fmt::format("IPI from vCPU {}", first.from)
+                          : slice.arrows.size() == 1 ? fmt::format("IPI to vCPU {}", first.to)
+                                                     : fmt::format("IPI to {} vCPUs", slice.arrows.size());
+        _trace->slice(track, name, slice.start_ns, slice.duration_ns);
+        for (const auto arrow : slice.arrows)
+            if (slice.is_start)
+                _trace->arrow_from(track, "IPI", _arrows + arrow, slice.start_ns);
+            else
+                _trace->arrow_to(track, "IPI", _arrows + arrow, slice.start_ns);
+    }
+    _arrows += arrows.size();
+    if (ipis.left_out != 0)
+        _trace->instant({ipis.point, -1}, "IPIs left out, which cannot be",
+                        arrows.empty() ? 0 : arrows.front().start_ns,
+                        {{"IPIs", std::to_string(ipis.left_out)}});
+}
+
 void StressWatch::finished(const report::SweepPoint& point) {
     ++_state.points;
     const bool bad = report::is_bad(point.verdict) && point.verdict != report::Verdict::not_run;
@@ -118,6 +165,7 @@ void StressWatch::finished(const report::SweepPoint& point) {
     _state.throughput = report::throughput(point).value_or(0);
     if (!_trace)
         return;
+    end_rates();
     for (const auto& phase : std::exchange(_phases, {})) {
         const auto start = ns(phase.start);
         const auto duration = ns(phase.end) - start;

@@ -32,6 +32,7 @@ struct KeptSample {
     std::uint32_t point = 0;
     std::uint64_t at_ns = 0;
     machine::MachineStatistics statistics;
+    bool has_rates = false; // up to here
 };
 
 // Nothing of what was not asked for. Its functions are those of a stress::SweepObserver.
@@ -45,6 +46,7 @@ public:
     void phase(const stress::SweepPhase& phase);
     void sampled(const stress::SweepSample& sample);
     void exits(const stress::SweepExits& exits);
+    void ipis(const stress::SweepIpis& ipis);
     void finished(const report::SweepPoint& point);
 
     // Errors: host_lacks where the trace could not be written.
@@ -52,7 +54,10 @@ public:
     [[nodiscard]] std::optional<std::uint16_t> port() const;
 
 private:
+    template<typename Rate>
+    void trace_counters(const KeptSample& sample, Rate rate);
     void trace_rates(const stress::SweepSample& sample);
+    void end_rates();
 
     [[nodiscard]] std::uint64_t ns(supervise::Clock::time_point time) const;
 
@@ -60,6 +65,7 @@ private:
     SweepState _state;
     std::vector<stress::SweepPhase> _phases; // of the point at hand
     std::optional<KeptSample> _sample;       // the last one before
+    std::uint64_t _arrows = 0;               // drawn so far
     std::optional<report::TraceWriter> _trace;
     std::optional<report::MetricsServer> _server; // asks for _state, so it goes first
 };

@@ -146,6 +146,18 @@ void TraceWriter::instant(Track track, std::string_view name, std::uint64_t at_n
                             place_of(track), microseconds(at_ns), members_of(arguments)));
 }
 
+// Flow events; "bp" binds the end to the slice around it, not to the next one.
+void TraceWriter::arrow_from(Track from, std::string_view name, std::uint64_t number, std::uint64_t at_ns) {
+    _state->add(fmt::format("{{\"ph\":\"s\",\"cat\":\"arrow\",\"name\":{},\"id\":{},{},\"ts\":{}}}",
+                            json_text(name), number, place_of(from), microseconds(at_ns)));
+}
+
+void TraceWriter::arrow_to(Track to, std::string_view name, std::uint64_t number, std::uint64_t at_ns) {
+    _state->add(
+        fmt::format("{{\"ph\":\"f\",\"bp\":\"e\",\"cat\":\"arrow\",\"name\":{},\"id\":{},{},\"ts\":{}}}",
+                    json_text(name), number, place_of(to), microseconds(at_ns)));
+}
+
 void TraceWriter::counter(std::uint32_t machine, std::string_view name, std::uint64_t at_ns, double value) {
     if (!std::isfinite(value))
         return;

@@ -48,6 +48,11 @@ public:
     // Something that happened: an exit, an IPI that arrived.
     void instant(Track track, std::string_view name, std::uint64_t at_ns,
                  const TraceArguments& arguments = {});
+    // Something that went from one track to another, drawn as an arrow between the slices that are open on
+    // them at these times. Each of the slices is written just before: `from` and `to` are written apart, with
+    // the same number, which no other arrow has.
+    void arrow_from(Track from, std::string_view name, std::uint64_t number, std::uint64_t at_ns);
+    void arrow_to(Track to, std::string_view name, std::uint64_t number, std::uint64_t at_ns);
     // A value over time, drawn as a curve of its machine.
     void counter(std::uint32_t machine, std::string_view name, std::uint64_t at_ns, double value);
 

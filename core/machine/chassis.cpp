@@ -267,4 +267,11 @@ MachineStatistics Chassis::statistics_now() const {
                          [](const VcpuThread& thread) { return thread.statistics_now(); });
 }
 
+std::optional<TscClock> Chassis::tsc_clock() const {
+    const auto& bsp = *_threads[0];
+    if (!bsp.first_tsc() || !bsp.last_tsc())
+        return {};
+    return TscClock::between(*bsp.first_tsc(), *bsp.last_tsc());
+}
+
 } // namespace nestbed::machine

@@ -142,6 +142,8 @@ public:
     [[nodiscard]] MachineStatistics statistics() const;
     // While it runs, where Recording says so.
     [[nodiscard]] MachineStatistics statistics_now() const;
+    // Valid after stop(), where Recording says so; empty where KVM does not tell the guest's TSC.
+    [[nodiscard]] std::optional<TscClock> tsc_clock() const;
 
 private:
     Chassis(kvm::Vm vm, ChassisSpec spec, supervise::Supervisor& supervisor);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <mutex>
@@ -84,6 +85,24 @@ kvm_sregs state_at(const boot::EntryState& entry, kvm_sregs sregs) {
     return sregs;
 }
 
+// KVM_GET_MSRS of IA32_TSC gives the guest's TSC of that moment. The closest of a few tries, since the thread
+// may be preempted in any; empty where KVM has no such MSR.
+std::optional<TscSample> sample_tsc(const kvm::Vcpu& vcpu) {
+    constexpr std::uint32_t ia32_tsc = 0x10;
+    std::optional<TscSample> closest;
+    auto least = std::chrono::steady_clock::duration::max();
+    for (int i = 0; i < 5; ++i) {
+        const auto before = std::chrono::steady_clock::now();
+        const auto tsc = vcpu.msr(ia32_tsc);
+        const auto took = std::chrono::steady_clock::now() - before;
+        if (!tsc || took >= least)
+            continue;
+        least = took;
+        closest = {*tsc, before + took / 2};
+    }
+    return closest;
+}
+
 } // namespace
 
 void prepare_kick_signal() {
@@ -157,6 +176,8 @@ void VcpuThread::live() {
         if (_context.want_snapshots)
             take_snapshot(*vcpu);
         read_statistics(*vcpu);
+        if (_first_tsc)
+            _last_tsc = sample_tsc(*vcpu);
         if (ended)
             say(VcpuEvent::Kind::stopped);
     }
@@ -202,6 +223,8 @@ Result<kvm::Vcpu> VcpuThread::set_up() {
         if (auto fd = vcpu->stats_fd())
             _statistics_fd = std::move(*fd);
     _recorded.resize(_context.recording.exits);
+    if (_index == 0 && _context.recording.tsc)
+        _first_tsc = sample_tsc(*vcpu);
     return vcpu;
 }
 

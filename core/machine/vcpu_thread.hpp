@@ -31,6 +31,7 @@
 #include "core/kvm/vm.hpp"
 #include "core/machine/dirty_rings.hpp"
 #include "core/machine/progress_boost.hpp"
+#include "core/machine/tsc_clock.hpp"
 #include "core/machine/vcpu_state.hpp"
 #include "core/supervise/event_queue.hpp"
 #include "topology/plan.hpp"
@@ -58,6 +59,7 @@ struct VcpuEvent {
 struct Recording {
     bool statistics = false; // VcpuThread::statistics_now() can be asked
     std::size_t exits = 0;   // how many of the last exits to user space are kept, with their times
+    bool tsc = false;        // Chassis::tsc_clock() can be asked
 };
 
 // What all vCPU threads of a machine share; outlives them and changes only through the atomics.
@@ -144,6 +146,9 @@ public:
     [[nodiscard]] const std::vector<std::uint64_t>& statistics() const noexcept { return _statistics; }
     // The last ones, oldest first, as many as Recording keeps.
     [[nodiscard]] std::vector<TimedExit> recorded_exits() const;
+    // Its TSC before its first instruction and after its last, where Recording says so; only of vCPU 0.
+    [[nodiscard]] const std::optional<TscSample>& first_tsc() const noexcept { return _first_tsc; }
+    [[nodiscard]] const std::optional<TscSample>& last_tsc() const noexcept { return _last_tsc; }
 
 private:
     static constexpr std::size_t history = 8;
@@ -179,6 +184,8 @@ private:
     std::size_t _exit_count = 0;
     std::vector<TimedExit> _recorded; // a ring, full from the start; empty where none are kept
     std::size_t _recorded_count = 0;
+    std::optional<TscSample> _first_tsc;
+    std::optional<TscSample> _last_tsc;
     Fd _statistics_fd; // for statistics_now()
     std::uint64_t _tsc_khz = 0;
     std::vector<std::string> _cpuid_changes;

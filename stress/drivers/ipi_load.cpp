@@ -26,6 +26,21 @@ constexpr std::uint64_t most_samples = 256 * 1024;
 constexpr std::uint64_t interrupts_in_turn = 4; // the first of which wakes what slept
 constexpr std::uint64_t rounds_in_batch = 16;   // of broadcasts
 
+// For those who want a timeline.
+Result<IpiRings> rings_for(const StressContext& context, Scratch& scratch) {
+    if (context.ipi_rings == nullptr)
+        return IpiRings{};
+    auto placed = place_ipi_rings(scratch, *context.machine);
+    if (placed)
+        *context.ipi_rings = *placed;
+    return placed;
+}
+
+void use_rings(const Table<job::Vcpu>& table, const IpiRings& rings) {
+    for (std::uint32_t vcpu = 0; vcpu < table.entries.size(); ++vcpu)
+        table.entries[vcpu].ring = rings.of(vcpu);
+}
+
 // A copy, since the guest may go on writing. Fills in everything but distributions and matrices.
 Counted count_ipis(const Table<job::Vcpu>& table, double seconds) {
     const std::vector<job::Vcpu> vcpus{table.entries.begin(), table.entries.end()};
@@ -52,8 +67,10 @@ Result<Counted> run_load(const StressContext& context, job::Pattern pattern) {
     const auto stop = scratch.table<std::uint64_t>(1);
     const auto table = scratch.table<job::Vcpu>(vcpus);
     const auto samples = scratch.table<std::uint32_t>(vcpus * each);
-    if (auto placed = first_error(stop, table, samples); !placed)
+    const auto rings = rings_for(context, scratch);
+    if (auto placed = first_error(stop, table, samples, rings); !placed)
         return tl::unexpected{placed.error()};
+    use_rings(*table, *rings);
     const auto paced = run_until_stopped(
         context,
         on_all(on_machine(context), "stress.ipi",
@@ -86,8 +103,10 @@ Result<Counted> run_matrix(const StressContext& context) {
     const auto table = scratch.table<job::Vcpu>(vcpus);
     const auto offsets = scratch.table<std::uint32_t>(vcpus - 1);
     const auto least = scratch.table<std::uint32_t>(std::uint64_t{vcpus} * vcpus);
-    if (auto placed = first_error(stop, turn, table, offsets, least); !placed)
+    const auto rings = rings_for(context, scratch);
+    if (auto placed = first_error(stop, turn, table, offsets, least, rings); !placed)
         return tl::unexpected{placed.error()};
+    use_rings(*table, *rings);
     std::ranges::copy(shuffled_offsets(vcpus, context.seed), offsets->entries.begin());
     const auto paced =
         run_until_stopped(context,
@@ -125,8 +144,12 @@ Result<Counted> run_broadcasts(const StressContext& context) {
     std::vector<double> us;
     std::vector<std::string> wrong;
     std::uint64_t rounds = 0;
+    Scratch whole{machine};
+    const auto rings = rings_for(context, whole);
+    if (!rings)
+        return tl::unexpected{rings.error()};
     const auto paced = repeat_until_over(context, [&](std::uint64_t batch) -> Status {
-        Scratch scratch{machine};
+        auto scratch = whole; // what is left of it, anew for each batch
         const auto state = scratch.table<broad::State>(1);
         const auto initiators = scratch.table<std::uint32_t>(rounds_in_batch);
         const auto latencies = scratch.table<std::uint64_t>(rounds_in_batch);
@@ -136,6 +159,8 @@ Result<Counted> run_broadcasts(const StressContext& context) {
         for (std::uint64_t i = 0; i < rounds_in_batch; ++i)
             order.push_back(static_cast<std::uint32_t>(random() % vcpus));
         std::ranges::copy(order, initiators->entries.begin());
+        state->entries[0].rings = rings->of(0);
+        state->entries[0].ring_bytes = rings->bytes_each();
         auto ran = machine.run_job(
             on_all(on_machine(context), "ipi.broadcast",
                    {state->address, initiators->address, rounds_in_batch, 0, latencies->address}));

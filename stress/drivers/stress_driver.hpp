@@ -15,6 +15,7 @@
 #include "core/supervise/supervisor.hpp"
 #include "report/sweep.hpp"
 #include "stress/driver.hpp"
+#include "stress/ipi_trace.hpp"
 #include "stress/setup.hpp"
 
 namespace nestbed::stress {
@@ -51,6 +52,8 @@ struct StressContext {
     std::chrono::milliseconds duration{0};
     std::chrono::milliseconds deadline{0}; // of each step that waits for the guest, beyond the duration
     std::function<void(double)> progress;  // told the fraction of the work that is done; may be empty
+    // Where drivers that send IPIs say where the guest keeps them for a timeline; null: there is none.
+    IpiRings* ipi_rings = nullptr;
 };
 
 // For on_all() and Scratch. The driver has a machine.

@@ -1,5 +1,6 @@
 #include "core/guest/apic.hpp"
 #include "core/guest/runtime.hpp"
+#include "stress/guest/ipi_trace.hpp"
 #include "stress/wire/jobs.hpp"
 
 namespace nestbed::guest {
@@ -16,10 +17,14 @@ void wake(std::uint32_t vcpu) {
 void take() {
     auto& mailbox = this_vcpu();
     auto& shared = *pointer_to<State>(job_argument(state));
+    const auto round = load(shared.round);
+    if (shared.rings != 0 && round < job_argument(rounds))
+        keep(shared.rings + mailbox.vcpu * shared.ring_bytes,
+             {pointer_to<const std::uint32_t>(job_argument(initiators))[round], mailbox.vcpu,
+              load(shared.sent_at), rdtsc()});
     store(mailbox.job_value[received_count], mailbox.job_value[received_count] + 1);
     const auto others = std::uint64_t{header().vcpus} - 1;
     const auto total = add(shared.received, std::uint64_t{1}) + 1;
-    const auto round = load(shared.round);
     if (total == (round + 1) * others && round < job_argument(rounds))
         wake(pointer_to<const std::uint32_t>(job_argument(initiators))[round]);
 }
@@ -31,6 +36,8 @@ void take_interrupt(std::uint64_t) {
 void initiate(State& shared, std::uint64_t round, bool with_nmi) {
     const auto others = std::uint64_t{header().vcpus} - 1;
     const auto start = rdtsc();
+    if (shared.rings != 0)
+        store(shared.sent_at, start);
     apic::write(apic::Register::interrupt_command,
                 apic::command(0, apic::Shorthand::all_but_self,
                               with_nmi ? apic::Delivery::nmi : apic::Delivery::fixed,

@@ -2,6 +2,7 @@
 
 #include "core/guest/apic.hpp"
 #include "core/guest/runtime.hpp"
+#include "stress/guest/ipi_trace.hpp"
 #include "stress/guest/pace.hpp"
 
 namespace nestbed::guest {
@@ -51,6 +52,7 @@ Sent send_to(std::uint32_t target, std::uint32_t self) {
     apic::send(mailbox_of(target).apic_id, job::vector);
     halt_until([&] { return load(own.acked) >= own.sent; });
     const auto taken = load(own.taken_at);
+    keep(own.ring, {self, target, start, taken});
     if (taken < start) {
         ++own.backward;
         return {true, 1};

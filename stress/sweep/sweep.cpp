@@ -240,7 +240,8 @@ private:
         constexpr std::size_t most = 1U << 19;
         constexpr std::size_t most_each = 1U << 13;
         return {.statistics = _observer.sampled && _request.sample > 0ms,
-                .exits = _request.record_exits ? std::min(most / std::max(vcpus, 1U), most_each) : 0};
+                .exits = _request.record_exits ? std::min(most / std::max(vcpus, 1U), most_each) : 0,
+                .tsc = _request.record_ipis};
     }
 
     void tell_sample(const machine::MachineStatistics& statistics) {
@@ -258,6 +259,16 @@ private:
         _observer.exits(exits);
     }
 
+    void tell_ipis(const machine::Machine& machine, const IpiRings& rings) {
+        const auto clock = machine.chassis().tsc_clock();
+        if (rings.address == 0 || !clock || !_observer.ipis)
+            return;
+        const auto kept = read_ipi_rings(machine.memory(), rings);
+        auto ipis = timed(kept.ipis, *clock);
+        const auto left_out = kept.wrong + kept.ipis.size() - ipis.size();
+        _observer.ipis({static_cast<std::uint32_t>(_result.sweep->points.size()), std::move(ipis), left_out});
+    }
+
     Status run_on_machine(const StressDriver& driver, StressContext& context, report::SweepPoint& point) {
         auto start = Clock::now();
         auto machine = machine::Machine::create(context.setup.kvm,
@@ -272,6 +283,8 @@ private:
             return tl::unexpected{machine.error()};
         start = tell("create", start);
         context.machine = machine->get();
+        IpiRings rings;
+        context.ipi_rings = _request.record_ipis ? &rings : nullptr;
         std::unique_ptr<supervise::Supervisor::Ticker> sampler;
         if (_observer.sampled && _request.sample > 0ms)
             sampler = _supervisor.every(_request.sample, [&, chassis = &(*machine)->chassis()] {
@@ -296,6 +309,7 @@ private:
         const auto statistics = (*machine)->chassis().statistics();
         tell_sample(statistics);
         tell_exits((*machine)->chassis());
+        tell_ipis(**machine, rings);
         for (const auto& [name, statistic] : kvm_statistics(statistics).vcpu)
             if (statistic.unit.empty() || statistic.unit == "ns") {
                 auto& sum = point.kvm_stats[name];

@@ -35,6 +35,7 @@ struct SweepRequest {
     std::optional<std::chrono::milliseconds> timeout; // of each step, beyond the duration; empty: by vCPUs
     std::chrono::milliseconds sample{0}; // how often SweepObserver::sampled is told; 0: at the end alone
     bool record_exits = false;           // for SweepObserver::exits
+    bool record_ipis = false;            // for SweepObserver::ipis
 };
 
 // A part of a point's time.
@@ -58,6 +59,14 @@ struct SweepExits {
     std::vector<std::vector<machine::TimedExit>> vcpus;
 };
 
+// The last IPIs that a driver of them sent from each vCPU, or, where all get it at once, that each vCPU took.
+struct SweepIpis {
+    std::uint32_t point = 0;
+    std::vector<TimedIpi> ipis;
+    std::uint64_t left_out =
+        0; // of those that the guest kept: they are not in the machine's time, or cannot be
+};
+
 // Called on the control thread.
 struct SweepObserver {
     std::function<void(const report::RunResult&)> started; // host and number of points are known
@@ -68,6 +77,7 @@ struct SweepObserver {
     // While a machine that was made for a driver runs, and once it has ended; before `finished`.
     std::function<void(const SweepSample&)> sampled = {};
     std::function<void(const SweepExits&)> exits = {}; // once it has ended; before `finished`
+    std::function<void(const SweepIpis&)> ipis = {};   // the same, where there are any
 };
 
 // Always returns what is known, whatever went wrong on the way. A point that fails, hangs, or finds the host

@@ -32,6 +32,7 @@ struct Vcpu {
     std::uint64_t unclaimed; // interrupts that nobody had claimed the slot for
     std::uint64_t busy;      // attempts that found the slot taken
     std::uint64_t backward;  // taken earlier than sent, by the two TSCs
+    std::uint64_t ring;      // host: GPA of an ipi_trace::Ring for those that it sends; 0: none
 };
 
 enum Argument {

@@ -62,6 +62,10 @@ struct alignas(64) State {
     std::uint64_t round;                // rounds that are over
     alignas(64) std::uint64_t received; // by all, over all rounds
     alignas(64) std::uint64_t arrived;  // vCPUs whose counts are ready
+    alignas(64) std::uint64_t sent_at;  // TSC of the initiator; where there are rings
+    std::uint64_t rings;      // host: GPA of an ipi_trace::Ring of each vCPU, for those that it takes;
+                              // 0: none
+    std::uint64_t ring_bytes; // host: from one to the next
 };
 enum Argument {
     state,      // GPA of State

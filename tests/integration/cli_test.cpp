@@ -1,9 +1,11 @@
 // The program as people and scripts use it: exit codes, the document it leaves, signals.
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -94,6 +96,37 @@ TEST_F(Cli, SigintEndsARunWithItsDocument) {
     ASSERT_TRUE(json.is_object());
     EXPECT_THAT(test::violations(json), testing::IsEmpty());
     EXPECT_EQ(json["outcome"], "cancelled");
+}
+
+TEST_F(Cli, ATraceOfIpisHasAnArrowForEachThatWasKept) {
+    if (!usable_kvm())
+        GTEST_SKIP() << kvm::Kvm::open().error().message();
+    EXPECT_EQ(run({"stress", "run", "ipi.pairs", "ipi.broadcast", "--vcpus", "4", "--duration", "0.2",
+                   "--where", "host", "--trace", folder() + "/trace.json", "-o", folder()}),
+              0);
+    double kept = 0;
+    double backward = 0;
+    const auto json = document();
+    for (const auto& point : json["sweep"]["points"]) {
+        for (const auto& count : point["per_vcpu"])
+            kept += std::min(count.get<double>(), 1024.0);
+        backward += point["facts"].value("tsc_backward", 0.0);
+    }
+    std::map<std::uint64_t, double> sent;
+    std::map<std::uint64_t, double> taken;
+    for (const auto& event : document("trace.json")) {
+        const bool starts = event["ph"] == "s";
+        if (!starts && event["ph"] != "f")
+            continue;
+        EXPECT_TRUE((starts ? sent : taken).emplace(event["id"], event["ts"]).second);
+    }
+    EXPECT_GT(sent.size(), 100U);
+    EXPECT_NEAR(static_cast<double>(sent.size()), kept, backward);
+    ASSERT_EQ(sent.size(), taken.size());
+    for (const auto& [id, time] : sent) {
+        ASSERT_TRUE(taken.contains(id)) << id;
+        ASSERT_GE(taken[id], time);
+    }
 }
 
 TEST_F(Cli, CheckPrintsAValidDocument) {

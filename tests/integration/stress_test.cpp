@@ -186,6 +186,77 @@ TEST_F(Sweeps, SampleAMachineWhileItRuns) {
     EXPECT_GE(exits.size(), 4U);
     EXPECT_TRUE(std::ranges::is_sorted(exits));
     EXPECT_LT(exits.front(), exits.back() / 2) << "the first was read while it ran";
+    exits.erase(std::ranges::unique(exits).begin(), exits.end());
+    EXPECT_GE(exits.size(), 4U) << "they grow from one to the next";
+}
+
+// By vCPU that kept them: the sender, or the receiver of a broadcast.
+std::vector<std::uint64_t> kept_by_vcpu(const SweepIpis& ipis, std::uint32_t vcpus, bool by_receiver) {
+    std::vector<std::uint64_t> kept(vcpus);
+    for (const auto& ipi : ipis.ipis)
+        ++kept.at(by_receiver ? ipi.receiver : ipi.sender);
+    return kept;
+}
+
+TEST_F(Sweeps, KeepTheLastIpisOfEachVcpu) {
+    const auto drivers = select_drivers({"ipi.*", "ipi-matrix"});
+    ASSERT_TRUE(drivers);
+    constexpr std::uint32_t vcpus = 4;
+    auto request = request_of(*drivers, std::to_string(vcpus));
+    request.record_ipis = true;
+    std::vector<SweepIpis> all;
+    std::vector<SweepPhase> work;
+    const SweepObserver observer{.started = {},
+                                 .progress = {},
+                                 .finished = {},
+                                 .phase =
+                                     [&](const SweepPhase& phase) {
+                                         if (phase.phase == "work")
+                                             work.push_back(phase);
+                                     },
+                                 .ipis = [&](const SweepIpis& ipis) { all.push_back(ipis); }};
+    const auto run = sweep(request, supervisor(), observer);
+    ASSERT_EQ(run.outcome, report::Outcome::passed);
+    ASSERT_EQ(all.size(), drivers->size());
+    ASSERT_EQ(work.size(), drivers->size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const auto& point = run.sweep->points[i];
+        SCOPED_TRACE(point.driver);
+        EXPECT_EQ(all[i].point, i);
+        // Where TSCs differ, so that one seems taken before it was sent, it is left out.
+        const auto backward = point.facts.find("tsc_backward");
+        EXPECT_EQ(all[i].left_out, backward == point.facts.end() ? 0U : backward->second);
+        const auto kept = kept_by_vcpu(all[i], vcpus, point.driver == "ipi.broadcast");
+        std::uint64_t expected = 0;
+        for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu)
+            expected += std::min<std::uint64_t>(static_cast<std::uint64_t>(point.per_vcpu[vcpu]),
+                                                ipi_ring_entries(vcpus));
+        EXPECT_GT(all[i].ipis.size(), 10U);
+        EXPECT_EQ(all[i].ipis.size() + all[i].left_out, expected);
+        if (all[i].left_out == 0) {
+            for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu)
+                EXPECT_EQ(kept[vcpu],
+                          std::min<std::uint64_t>(static_cast<std::uint64_t>(point.per_vcpu[vcpu]),
+                                                  ipi_ring_entries(vcpus)));
+        }
+        for (const auto& ipi : all[i].ipis) {
+            ASSERT_NE(ipi.sender, ipi.receiver);
+            ASSERT_GE(ipi.taken, ipi.sent);
+            // The guest's clock, brought to the host's, puts them where the host saw the work.
+            ASSERT_GE(ipi.sent, work[i].start);
+            ASSERT_LE(ipi.taken, work[i].end);
+        }
+    }
+}
+
+TEST_F(Sweeps, KeepNoIpisThatNobodyAskedFor) {
+    const auto drivers = select_drivers({"ipi.pairs", "ipi.broadcast"});
+    ASSERT_TRUE(drivers);
+    bool told = false;
+    const SweepObserver observer{
+        .started = {}, .progress = {}, .finished = {}, .ipis = [&](const SweepIpis&) { told = true; }};
+    EXPECT_EQ(sweep(request_of(*drivers, "2"), supervisor(), observer).outcome, report::Outcome::passed);
+    EXPECT_FALSE(told);
 }
 
 TEST_F(Sweeps, GoOnWhereTheHostCannotDoOneConfiguration) {

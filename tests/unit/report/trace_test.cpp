@@ -53,6 +53,16 @@ TEST_F(Trace, HasTheMembersThatTheFormatAsksFor) {
     EXPECT_EQ(trace->left_out(), 0U);
 }
 
+TEST_F(Trace, BindsBothEndsOfAnArrowToTheSlicesAroundThem) {
+    auto trace = TraceWriter::create(path);
+    trace->arrow_from({.machine = 0, .vcpu = 3}, "IPI", 7, 1'002'003);
+    trace->arrow_to({.machine = 0, .vcpu = 0}, "IPI", 7, 1'002'999);
+    ASSERT_TRUE(trace->close());
+    EXPECT_EQ(Json::parse(text()), Json::parse(R"([
+        {"ph": "s", "cat": "arrow", "name": "IPI", "id": 7, "pid": 1, "tid": 5, "ts": 1002.003},
+        {"ph": "f", "bp": "e", "cat": "arrow", "name": "IPI", "id": 7, "pid": 1, "tid": 2, "ts": 1002.999}])"));
+}
+
 TEST_F(Trace, KeepsEveryNanosecondOfALongRun) {
     auto trace = TraceWriter::create(path);
     trace->instant({}, "late", 123'456'789'012'345'678);
