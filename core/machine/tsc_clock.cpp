@@ -11,7 +11,7 @@ std::optional<TscClock> TscClock::between(const TscSample& first, const TscSampl
 std::optional<std::chrono::steady_clock::time_point> TscClock::time_of(std::uint64_t tsc) const {
     if (tsc < _first.tsc || tsc > _last.tsc)
         return {};
-    // An hour at 4 GHz is 2^44 ticks and 2^42 ns, which is more than a double holds exactly.
+    // An hour at 4 GHz is 2^44 ticks and 2^42 ns: 64 bits do not hold the product.
     __extension__ using Wide = unsigned __int128;
     const auto span = std::chrono::nanoseconds{_last.time - _first.time}.count();
     const auto ns = Wide{tsc - _first.tsc} * static_cast<std::uint64_t>(span) / (_last.tsc - _first.tsc);

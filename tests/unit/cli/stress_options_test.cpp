@@ -65,6 +65,30 @@ TEST(ReadStressOptions, TakesTimes) {
     EXPECT_EQ(request->timeout, std::chrono::milliseconds{3000});
 }
 
+// Nobody is sampled for, and nothing recorded, where nobody looks.
+TEST(ReadStressOptions, RecordsForThoseWhoWatch) {
+    auto options = options_for({"exits"});
+    options.sample_s = 0.25;
+    const auto none = read_stress_options(options);
+    ASSERT_TRUE(none);
+    EXPECT_EQ(none->sample.count(), 0);
+    EXPECT_FALSE(none->record_exits);
+    EXPECT_FALSE(none->record_ipis);
+    options.metrics = "0";
+    const auto measured = read_stress_options(options);
+    ASSERT_TRUE(measured);
+    EXPECT_EQ(measured->sample.count(), 250);
+    EXPECT_FALSE(measured->record_exits);
+    EXPECT_FALSE(measured->record_ipis);
+    options.metrics = "";
+    options.trace = "trace.json";
+    const auto traced = read_stress_options(options);
+    ASSERT_TRUE(traced);
+    EXPECT_EQ(traced->sample.count(), 250);
+    EXPECT_TRUE(traced->record_exits);
+    EXPECT_TRUE(traced->record_ipis);
+}
+
 TEST(ReadStressOptions, RefusesWhatMeansNothing) {
     const auto refused = [](auto change) {
         auto options = options_for({"exits"});
