@@ -25,7 +25,7 @@ double mean_of_block(const Matrix& matrix, std::uint32_t top, std::uint32_t left
     const auto bottom = std::min(matrix.rows, top + block), right = std::min(matrix.columns, left + block);
     for (auto row = top; row < bottom; ++row)
         for (auto column = left; column < right; ++column) {
-            const double value = matrix.values[std::size_t{row} * matrix.columns + column];
+            const auto value = static_cast<double>(matrix.values[std::size_t{row} * matrix.columns + column]);
             if (is_measured(value)) {
                 sum += value;
                 ++count;
