@@ -231,7 +231,7 @@ TEST_F(Sweeps, KeepTheLastIpisOfEachVcpu) {
         for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu)
             expected += std::min<std::uint64_t>(static_cast<std::uint64_t>(point.per_vcpu[vcpu]),
                                                 ipi_ring_entries(vcpus));
-        EXPECT_GT(all[i].ipis.size(), 10U);
+        EXPECT_GT(all[i].ipis.size() + all[i].left_out, 0U);
         EXPECT_EQ(all[i].ipis.size() + all[i].left_out, expected);
         if (all[i].left_out == 0) {
             for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu)
