@@ -60,7 +60,8 @@ NESTBED_JOB(exit_mix, "stress.exits", "Every exit arrives once and comes back wi
     for (std::uint64_t kind = 0; kind < kinds; ++kind)
         first[kind] = kind == hlt ? 1 : kind == msr || kind == job::cpuid ? exit_once(kind, 0) : 0;
     std::uint64_t slot = 0;
-    for (std::uint64_t round = 0; round < last && !told_to_stop(); ++round) {
+    // Once at least, however late the vCPU is.
+    for (std::uint64_t round = 0; round == 0 || (round < last && !told_to_stop()); ++round) {
         for (std::uint64_t kind = 0; kind < kinds; ++kind) {
             const auto start = rdtsc();
             const auto answer = exit_once(kind, round);

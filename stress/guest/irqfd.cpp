@@ -52,7 +52,7 @@ NESTBED_JOB(irqfd_round_trip, "irqfd.round_trip",
         return;
     auto& counts = count_table[vcpu];
     auto& cell = *pointer_to<std::uint32_t>(job::address_of(vcpu));
-    while (load(stopped) == 0) {
+    do { // once at least, however late the vCPU is
         ++counts.sent;
         sent_at[vcpu].at = rdtsc();
         if (job::uses_port(vcpu))
@@ -60,7 +60,7 @@ NESTBED_JOB(irqfd_round_trip, "irqfd.round_trip",
         else
             store(cell, std::uint32_t{1});
         halt_until([&] { return load(counts.received) >= counts.sent; });
-    }
+    } while (load(stopped) == 0);
     // A way out to user space and back, on which one that is left over is taken.
     in32(nestbed::wire::exit_port);
 }
