@@ -127,8 +127,8 @@ SVM_TEST(nrip_xsetbv, "svm.optional.nrip_xsetbv", "An exit saves the address beh
     expect_equal(guest.control().next_rip, guest.save().rip + 3, "VMCB.nRIP behind the instruction");
 }
 
-// Injected software interrupts: with the feature nRIP is the return address (15.20). Without it RIP is, which is not
-// tried: KVM then skips an instruction when it has to inject once more, and is known to get it wrong.
+// Injected software interrupts: with the feature nRIP is the return address (15.20). Without it RIP is, which
+// is not tried: KVM then skips an instruction when it has to inject once more, and is known to get it wrong.
 namespace {
 void injected(bool next, std::uint8_t vector, EventType type) {
     L2 guest;
