@@ -221,7 +221,7 @@ int watch_places(const PlaceWatchOptions& options) {
     auto watched = options.arguments.empty() ? find_running(options.pid) : start_command(options.arguments);
     if (!watched)
         return complain(watched.error());
-    const auto interval = std::chrono::milliseconds{static_cast<std::int64_t>(options.interval_s * 1000)};
+    const std::chrono::milliseconds interval{static_cast<std::int64_t>(options.interval_s * 1000)};
     const auto start = Clock::now();
     const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
     Watch watch{watched->pid};
@@ -231,12 +231,13 @@ int watch_places(const PlaceWatchOptions& options) {
     while (!is_over(*watched)) {
         const bool look = Clock::now() >= next_look;
         if (look) {
-            next_look = Clock::now() + refresh;
             if (auto looked = watch.look(); !looked) {
                 if (is_over(*watched))
                     break;
                 return complain(looked.error());
             }
+            // A machine may be there for less than that; its first moments are not to be missed.
+            next_look = Clock::now() + (watch.alive().empty() ? interval : refresh);
         }
         watch.sample(look ? topology::WithMigrations::yes : topology::WithMigrations::no);
         if (look && watch.machines().empty() && !std::exchange(has_waited, true))

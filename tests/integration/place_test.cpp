@@ -146,17 +146,17 @@ TEST_F(Place, WatchReportsAThreadThatWasMoved) {
 }
 
 TEST_F(Place, WatchStartsWhatItWatches) {
-    const auto validate = [&](const std::string& vcpus) {
-        return std::vector<std::string>{"place", "watch",    "--interval",  "0.01", "--json",
-                                        "--",    "validate", "--vcpus",     vcpus,  "--where",
-                                        "host",  "-o",       path("inside")};
+    const auto watch = [&](const std::string& vcpus) {
+        return std::vector<std::string>{
+            "place",   "watch", "--interval", "0.01", "--json",  "--",   "stress", "run",         "exits",
+            "--vcpus", vcpus,   "--duration", "1",    "--where", "host", "-o",     path("inside")};
     };
-    const auto done = run(validate("2"));
+    const auto done = run(watch("2"));
     EXPECT_EQ(done.exit_code, 0) << done.last_output;
     EXPECT_THAT(done.last_output, testing::HasSubstr("\"drift\": []"));
     EXPECT_EQ(document("inside/run.json")["outcome"], "passed");
     // What it exits with where it fails, here with bad input.
-    EXPECT_EQ(run(validate("0")).exit_code, 2);
+    EXPECT_EQ(run(watch("0")).exit_code, 2);
     EXPECT_EQ(run({"place", "watch", "--pid", "1", "--", "check"}).exit_code, 2);
     EXPECT_EQ(run({"place", "watch", "check"}).exit_code, 2);
 }
