@@ -55,10 +55,8 @@ inline void disable_interrupts() {
 inline void enable_interrupts() {
     asm volatile("sti" : : : "memory");
 }
-// STI holds interrupts back for one instruction, so that none is taken between the two.
-inline void enable_interrupts_and_halt() {
-    asm volatile("sti; hlt" : : : "memory");
-}
+// No interrupt is taken between the two; in vectors.S.
+extern "C" void enable_interrupts_and_halt();
 inline void pause() {
     asm volatile("pause" : : : "memory");
 }

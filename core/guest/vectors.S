@@ -49,8 +49,22 @@ vector_stubs:
     popq %rax
 .endm
 
+# STI holds interrupts back for one instruction, or one could be taken before HLT, and be slept over. Not every
+# emulated CPU keeps to that across a VM exit (VMRUN of QEMU's TCG does not load INTERRUPT_SHADOW; APM volume 2,
+# 15.21.5), so an interrupt that is taken there returns behind the HLT.
+    .globl enable_interrupts_and_halt
+enable_interrupts_and_halt:
+    sti
+halt_after_sti:
+    hlt
+    ret
+
 interrupt_entry:
     save_caller_saved
+    cmpq $halt_after_sti, 88(%rsp)      # the interrupted RIP, above vector and error code
+    jne 1f
+    incq 88(%rsp)                       # HLT has one byte
+1:
     movl 72(%rsp), %edi                 # the vector
     cld
     call *interrupt_handlers(,%rdi,8)
