@@ -207,8 +207,7 @@ std::vector<std::string> folders_of(const std::vector<ArchiveFile>& files) {
             folders.push_back(path.string());
     // A folder's name is the beginning of what is in it, so the order of texts is the order to make them in.
     std::ranges::sort(folders);
-    const auto rest = std::ranges::unique(folders);
-    folders.erase(rest.begin(), rest.end());
+    folders.erase(std::unique(folders.begin(), folders.end()), folders.end());
     return folders;
 }
 

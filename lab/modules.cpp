@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <ranges>
 #include <utility>
 
 #include <fmt/format.h>
@@ -69,17 +68,16 @@ bool is_module_file(std::string_view file_name) {
 
 std::string module_parameters(std::string_view command_line, std::string_view module) {
     std::string parameters;
-    for (const auto part : std::views::split(command_line, ' ')) {
-        auto word = std::string_view{part.begin(), part.end()};
+    split(command_line, ' ', [&](std::string_view word) {
         word = word.substr(0, word.find('\n'));
         const auto dot = word.find('.');
         if (word.find_first_of("./=") != dot || dot == std::string_view::npos ||
             module_name(word.substr(0, dot)) != module)
-            continue;
+            return;
         if (!parameters.empty())
             parameters += ' ';
         parameters += word.substr(dot + 1);
-    }
+    });
     return parameters;
 }
 

@@ -11,11 +11,9 @@ namespace {
 
 constexpr std::array<std::string_view, 8> output_options{"-o",     "--output", "--tap", "--junit",
                                                          "--html", "--trace",  "--svg", "--write"};
-// A file may follow these within a value: "traffic:ipis.csv", "file:plan.toml", alone or in a list with
-// commas between (--compare).
-constexpr std::array<std::string_view, 2> file_prefixes{"traffic:", "file:"};
-
-constexpr std::string_view separators = "=:,"; // before a file's name within an argument
+// Before a file's name within an argument: "traffic:ipis.csv", "file:plan.toml", alone or in a list
+// (--compare).
+constexpr std::string_view separators = "=:,";
 
 Path absolute(std::string_view text, const Path& working_directory) {
     auto path = (working_directory / text).lexically_normal();

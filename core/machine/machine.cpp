@@ -21,11 +21,6 @@ namespace {
 using namespace std::chrono_literals;
 using supervise::Clock;
 
-// A vCPU takes well under a millisecond to create; a host that needs a hundred times that is stuck.
-constexpr auto creation_base = 30s;
-constexpr auto creation_per_vcpu = 100ms;
-constexpr int teardown_seconds = 30;
-
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }

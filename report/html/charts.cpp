@@ -128,8 +128,8 @@ Json scaling_charts(const Sweep& sweep) {
             if (series.size() == most_series)
                 break;
             const auto fit = std::find_if(sweep.fits.begin(), sweep.fits.end(),
-                                          [&, &its = configuration](const UslFit& each) {
-                                              return each.driver == driver && each.configuration == its;
+                                          [&, &its = configuration, &name = driver](const UslFit& each) {
+                                              return each.driver == name && each.configuration == its;
                                           });
             series.push_back(series_of(configuration, curve, fit == sweep.fits.end() ? nullptr : &*fit));
         }
