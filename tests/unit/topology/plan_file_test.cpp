@@ -120,6 +120,10 @@ TEST(PlanFile, AVcpuMayHaveSeveralPus) {
     EXPECT_EQ(made->max_vcpus_per_pu, 1U);
 }
 
+TEST(PlanFile, CommentsMayBeInAnyScript) {
+    EXPECT_TRUE(parse_plan_file("# \xe3\x80\x80\xc3\xbc\xe1\x9a\x80\n" + good));
+}
+
 TEST(PlanFile, RefusesAndSaysWhere) {
     struct Case {
         std::string text, message;
@@ -128,6 +132,8 @@ TEST(PlanFile, RefusesAndSaysWhere) {
         {"", "\"version\" is missing"},
         {"version = ", "line 1"},
         {"\x01\x02", "line 1"},
+        {"version = 1\n[[ = 1", "line 2"},
+        {"version = 1\n\xe1\x9a\x80 = 1", "line 2"}, // U+1680, a blank
         {with("version = 1", "version = 2"), "version 2, known is 1"},
         {with("version = 1", "version = \"1\""), "no whole number"},
         {with("page_size = \"4K\"", "page_size = \"4M\""), "no such page size"},
