@@ -30,10 +30,11 @@ struct Shape {
     Engine engine = Engine::emulator;
 };
 
-// What suits a command whose arguments these are: those that run hypervisors or Linux for long get one CPU,
-// since two threads of TCG that take exits at once lose each other's interrupts now and then, and the
-// emulated kernel with them (QEMU 7.2). So does Intel silicon, of which there is not more. A tower gets
-// memory for what stands in it.
+// What suits a command whose arguments these are: those that run hypervisors or Linux for long get one CPU.
+// VMRUN of QEMU's TCG does not load INTERRUPT_SHADOW, so a guest's kernel that a VM exit interrupts between
+// STI and HLT sleeps over what it waits for, and the more CPUs there are the more such exits; and with
+// several of QEMU 7.2 the emulated kernel itself has stopped now and then, why is not known. Of Intel silicon
+// there is not more than one. A tower gets memory for what stands in it.
 [[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon = Silicon::amd);
 
 // Errors: bad_input where the memory does not suffice for the nodes, or CPUs, nodes or memory are more than

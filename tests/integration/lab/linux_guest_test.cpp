@@ -34,8 +34,8 @@ constexpr unsigned nodes = 4;
 constexpr const char* kernel_words =
     "console=ttyS0 panic=-1 nowatchdog noxsave tsc=reliable mitigations=off cryptomgr.notests=1";
 
-// All vCPU threads on the one processor that there is: two of QEMU 7.2's TCG that enter guests at the same
-// time lose each other's interrupts now and then. Their memory is on all nodes.
+// All vCPU threads on the one processor that there is, see lab::default_shape(). Their memory is on all
+// nodes.
 std::string plan_file(unsigned vcpus) {
     auto text = fmt::format("version = 1\npage_size = \"4K\"\ntopology = \"{}x{}\"\n", nodes, vcpus / nodes);
     for (unsigned node = 0; node < nodes; ++node)

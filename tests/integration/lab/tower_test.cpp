@@ -29,8 +29,8 @@ protected:
 TEST_F(TowerInLab, EveryLevelReportsUpward) {
     auto ran = build_tower();
     ASSERT_TRUE(ran) << ran.error().message();
-    // QEMU's nested SVM loses an interrupt now and then, once in some ten towers: a vCPU then waits for ever.
-    // What is nestbed's or KVM's fault happens again.
+    // An emulated Linux sleeps over an interrupt now and then, see lab::default_shape(): a vCPU then waits
+    // for ever. What is nestbed's or KVM's fault happens again.
     if (ran->exit_code == 1 && ran->out.find("not finished after") != std::string::npos) {
         std::cout << "once more, since a vCPU waited in vain:\n" << ran->out;
         ran = build_tower();
