@@ -81,7 +81,7 @@ public:
 
     [[nodiscard]] Status stop() {
         auto stopped = _chassis->stop();
-        if (stopped)
+        if (stopped && _devices) // none where create() came no further than the memory
             _devices->quiesce();
         return stopped;
     }

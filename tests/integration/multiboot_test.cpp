@@ -147,6 +147,29 @@ TEST_F(Multiboot, AKernelThatIsNotThere) {
     EXPECT_THAT(child.last_output, HasSubstr("could not open kernel file '_NO_FILE_4Uhere_'"));
 }
 
+// Each is found out at another step of making the machine.
+TEST_F(Multiboot, ImagesThatAreNone) {
+    NESTBED_NEEDS_KVM();
+    std::string truncated;
+    std::getline(std::ifstream{guest, std::ios::binary}, truncated, '\0');
+    for (const auto& [bytes, complaint] : std::vector<std::pair<std::string, std::string>>{
+             {"", "it is empty"},
+             {"a text", "nothing known"},
+             {"MZ" + std::string(5000, '\0'), "it looks like"},
+             {"\x1f\x8b\x08", "it looks like"},
+             {truncated, "ELF"},
+             {std::string(0x202, 'x') + "HdrS", "the header alone"}}) {
+        SCOPED_TRACE(complaint);
+        std::ofstream{folder() / "image", std::ios::binary} << bytes;
+        const auto child =
+            run({NESTBED_PROGRAM, "boot", folder() / "image", "--where", "host", "-o", folder()});
+        EXPECT_EQ(child.exit_code, 2) << child.last_output;
+        EXPECT_THAT(child.last_output, HasSubstr(complaint));
+        EXPECT_TRUE(std::filesystem::exists(folder() / "run.json"));
+        EXPECT_EQ(run({NESTBED_AS_QEMU, "-kernel", folder() / "image"}).exit_code, 1);
+    }
+}
+
 TEST_F(Multiboot, MoreCpusThanKvmAllows) {
     NESTBED_NEEDS_KVM();
     const auto child = as_qemu("0", {"-smp", "70000"});
