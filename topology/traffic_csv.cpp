@@ -29,22 +29,26 @@ tl::unexpected<Error> refuse(std::string why) {
                 "between");
 }
 
+// `line` and `column` from 1. Big matrices have millions of cells: what only an error says is put together
+// there.
 Result<double> parse_weight(std::string_view cell, std::size_t line, std::size_t column) {
-    const auto at = fmt::format("line {}, column {}", line, column);
-    constexpr std::size_t shown = 24;
-    const auto quoted = printable(cell.substr(0, shown));
     double value = 0;
     const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
+    const auto refuse_cell = [&](std::string_view why) {
+        constexpr std::size_t shown = 24;
+        return refuse(fmt::format("line {}, column {}: \"{}\" {}", line, column,
+                                  printable(cell.substr(0, shown)), why));
+    };
     if (error == std::errc::result_out_of_range)
-        return refuse(fmt::format("{}: \"{}\" is too large or too small", at, quoted));
+        return refuse_cell("is too large or too small");
     if (error != std::errc{} || end != cell.data() + cell.size())
-        return refuse(fmt::format("{}: \"{}\" is no number", at, quoted));
+        return refuse_cell("is no number");
     if (!std::isfinite(value))
-        return refuse(fmt::format("{}: \"{}\" is not finite", at, quoted));
+        return refuse_cell("is not finite");
     if (value < 0)
-        return refuse(fmt::format("{}: {} is negative", at, value));
+        return refuse_cell("is negative");
     if (value > max_weight)
-        return refuse(fmt::format("{}: {} is above {}", at, value, max_weight));
+        return refuse_cell(fmt::format("is above {}", max_weight));
     return value;
 }
 

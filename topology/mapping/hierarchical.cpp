@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <future>
+#include <numeric>
 #include <utility>
 
 #include "topology/mapping/division.hpp"
@@ -28,13 +31,49 @@ bool is_cheaper(const Mapping& a, const Mapping& b) {
     return a.cost < b.cost;
 }
 
-// Neighbours by number beside each other, in blocks where there are more of them than PUs.
-std::vector<std::uint32_t> in_order(const Problem& problem) {
+using Numbers = std::vector<std::uint32_t>;
+
+// By vCPU: a PU. Neighbours in `order` beside each other, in blocks where there are more of them than PUs.
+Numbers laid_out(const Problem& problem, const Numbers& order) {
     const auto used = std::min(problem.vcpus, problem.costs.pus());
-    std::vector<std::uint32_t> pus;
-    for (std::uint64_t vcpu = 0; vcpu < problem.vcpus; ++vcpu)
-        pus.push_back(static_cast<std::uint32_t>(vcpu * used / problem.vcpus));
+    Numbers pus(problem.vcpus);
+    for (std::uint64_t i = 0; i < problem.vcpus; ++i)
+        pus[order[i]] = static_cast<std::uint32_t>(i * used / problem.vcpus);
     return pus;
+}
+
+// From each vCPU to whom it has the most to say to of those that are left, and back where nobody is: what is
+// a ring or a chain, whatever its numbers, comes out as one.
+Numbers walk(const Problem& problem) {
+    Numbers order, way;
+    std::vector<bool> is_left(problem.vcpus, true);
+    const auto visit = [&](std::uint32_t vcpu) {
+        is_left[vcpu] = false;
+        order.push_back(vcpu);
+        way.push_back(vcpu);
+    };
+    for (std::uint32_t start = 0; start < problem.vcpus; ++start) {
+        if (is_left[start])
+            visit(start);
+        while (!way.empty()) {
+            const Problem::Edge* next = nullptr;
+            for (const auto& edge : problem.edges[way.back()])
+                if (is_left[edge.to] && (next == nullptr || edge.weight > next->weight))
+                    next = &edge;
+            if (next != nullptr)
+                visit(next->to);
+            else
+                way.pop_back();
+        }
+    }
+    return order;
+}
+
+Mapping descended(const Problem& problem, Numbers pus) {
+    LiveCost live{problem, std::move(pus)};
+    Budget budget{descent_units};
+    descend(problem, live, budget);
+    return {.pus = live.pus(), .cost = live.total()};
 }
 
 } // namespace
@@ -42,19 +81,24 @@ std::vector<std::uint32_t> in_order(const Problem& problem) {
 Mapping map_hierarchically(const Problem& problem) {
     SplitMix64 numbers{problem.vcpus};
     const auto tree = unit_tree(problem.costs);
-    std::vector<Mapping> found;
-    const auto add = [&](std::vector<std::uint32_t> pus) {
-        LiveCost live{problem, std::move(pus)};
-        Budget budget{descent_units};
-        descend(problem, live, budget);
-        found.push_back({.pus = live.pus(), .cost = live.total()});
+    // Descents draw no numbers, so they may run beside the next division, and nothing depends on who is
+    // first.
+    std::vector<std::future<Mapping>> descents;
+    const auto add = [&](Numbers pus) {
+        descents.push_back(std::async(descended, std::cref(problem), std::move(pus)));
     };
-    add(in_order(problem));
+    Numbers by_number(problem.vcpus);
+    std::iota(by_number.begin(), by_number.end(), 0U);
+    add(laid_out(problem, by_number));
+    add(laid_out(problem, walk(problem)));
     constexpr std::array fillings{Filling::loose, Filling::even, Filling::tight};
     constexpr std::array<std::uint32_t, 4> blurs{0, 16, 32, 48};
     for (std::size_t i = 0; i < beginnings(problem); ++i)
         add(divide(problem, tree, fillings.at(i % fillings.size()),
                    blurs.at(i / fillings.size() % blurs.size()), numbers));
+    std::vector<Mapping> found;
+    for (auto& descent : descents)
+        found.push_back(descent.get());
     std::stable_sort(found.begin(), found.end(), is_cheaper);
     // The same cost is mostly the same placement.
     found.erase(std::unique(found.begin(), found.end(),

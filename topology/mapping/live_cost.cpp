@@ -5,11 +5,22 @@
 
 namespace nestbed::topology::mapping {
 
+namespace {
+
+// An odd number of cache lines: a vCPU's column would else fall into one set of each cache, where vCPUs are a
+// power of two.
+std::size_t row_length(std::uint32_t vcpus) {
+    constexpr std::size_t line = 64 / sizeof(std::int64_t);
+    return ((vcpus + line - 1) / line | 1U) * line;
+}
+
+} // namespace
+
 LiveCost::LiveCost(const Problem& problem, std::vector<std::uint32_t> pus)
-    : _problem{&problem}, _pus{std::move(pus)}, _load(problem.costs.pus()), _in_core(problem.costs.cores()),
-      _in_node(std::size_t{problem.vcpus} * problem.costs.nodes()),
-      _to_package(std::size_t{problem.vcpus} * problem.costs.packages()),
-      _to_llc(std::size_t{problem.vcpus} * problem.costs.llcs()), _own(problem.vcpus) {
+    : _problem{&problem}, _row{row_length(problem.vcpus)}, _pus{std::move(pus)}, _load(problem.costs.pus()),
+      _in_core(problem.costs.cores()), _in_node(_row * problem.costs.nodes()),
+      _to_package(_row * problem.costs.packages()), _to_llc(_row * problem.costs.llcs()),
+      _own(problem.vcpus) {
     const auto& costs = problem.costs;
     std::vector<std::int64_t> to_node(costs.nodes());
     for (std::uint32_t vcpu = 0; vcpu < problem.vcpus; ++vcpu) {

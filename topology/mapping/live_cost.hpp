@@ -47,10 +47,11 @@ public:
 private:
     void count_in(std::uint32_t vcpu, std::uint32_t pu);
     [[nodiscard]] std::size_t at(std::uint32_t unit, std::uint32_t vcpu) const {
-        return std::size_t{unit} * _problem->vcpus + vcpu;
+        return std::size_t{unit} * _row + vcpu;
     }
 
     const Problem* _problem;
+    std::size_t _row;                // numbers from one row to the next
     std::vector<std::uint32_t> _pus; // by vCPU
     std::vector<std::uint32_t> _load;
     std::vector<std::vector<std::uint32_t>> _in_core; // vCPUs

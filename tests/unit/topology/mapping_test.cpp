@@ -285,7 +285,7 @@ std::vector<LargeCase> large_cases() {
     for (const auto* kind : {"ring", "groups:10", "random", "clustered:12"})
         cases.push_back({"pack:8 [numa] l3:2 core:8 pu:2", 200, kind}); // fewer than PUs
     cases.push_back({"pack:12 [numa] l3:4 core:8 pu:1", 288, "clustered:20"});
-    for (const auto* kind : {"clustered:12", "grid:32"})
+    for (const auto* kind : {"clustered:12", "grid:32", "ring"})
         cases.push_back({"pack:16 [numa] l3:2 core:16 pu:2", 1024, kind});
     return cases;
 }
