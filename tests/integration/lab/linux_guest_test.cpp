@@ -1,5 +1,6 @@
 // The distribution's stock kernel as a guest of nestbed, in an emulated machine with four NUMA nodes: what it
 // makes of the machine, as its first process sees it, is what the plan says.
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -150,7 +151,10 @@ protected:
                 EXPECT_EQ(distance, node == to ? 10U : 32U) << node << " to " << to;
             EXPECT_GT(std::stoul("0" + facts[name + "memory_kib"]), 64U * 1024) << node;
         }
-        EXPECT_THAT(facts["cache.3"], testing::EndsWith(fmt::format("shared by 0-{}", per_socket - 1)));
+        // Of family 17h, models 0 to 1Fh, as the lab's CPU is, Linux takes the L3 to be shared by those whose
+        // APIC ids differ in three bits, whatever CPUID says.
+        EXPECT_THAT(facts["cache.3"],
+                    testing::EndsWith(fmt::format("shared by 0-{}", std::min(per_socket, 8U) - 1)));
         EXPECT_EQ(facts["complaints"], "0") << booted.finished.out;
     }
 
@@ -189,9 +193,10 @@ TEST_F(LinuxGuest, SeesThePlanOn32Vcpus) {
 // 72000 a second of 288, more than one emulated processor can serve; so most are brought up by the first
 // process, when those that are idle take none. Without MTRRs (bit 12 of CPUID.1:EDX), because for each CPU
 // that has them and comes later the kernel stops all others, who wait for it in turn on the one processor:
-// ten seconds at 200.
+// ten seconds at 200. And apart from the scheduler's domains, which are built anew for each CPU.
 TEST_F(LinuxGuest, DISABLED_SeesThePlanOn288Vcpus) {
-    expect_as_planned(boot(288, {}, 1500s, std::string{kernel_words} + " maxcpus=8 clearcpuid=12"), 288);
+    const auto words = std::string{kernel_words} + " maxcpus=8 clearcpuid=12 isolcpus=8-287";
+    expect_as_planned(boot(288, {}, 2400s, words), 288);
 }
 
 } // namespace
