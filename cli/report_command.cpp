@@ -57,6 +57,10 @@ std::string make_nonce() {
 }
 
 int report(const ReportOptions& options) {
+    for (const auto& path : options.files)
+        if (std::error_code no_such_file; std::filesystem::equivalent(path, options.output, no_such_file))
+            return complain({ErrorKind::bad_input, "write " + options.output,
+                             "it is one of the runs to report", "name another file with -o"});
     std::vector<report::ReportedRun> runs;
     for (const auto& path : options.files) {
         auto run = read_run(path);

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -156,7 +157,27 @@ int write_all(int fd, std::string_view text) {
             return errno;
         text.remove_prefix(static_cast<std::size_t>(written));
     }
+    return 0;
+}
+
+int write_and_sync(int fd, std::string_view text) {
+    if (const int number = write_all(fd, text); number != 0)
+        return number;
     return ::fsync(fd) == 0 ? 0 : errno;
+}
+
+// A device, a pipe or a socket is written to; a file that took its name would be in its place.
+bool is_special(const std::filesystem::path& path) {
+    struct stat found {};
+    return ::stat(path.c_str(), &found) == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode);
+}
+
+Status write_special(const std::filesystem::path& path, std::string_view text) {
+    const Fd fd{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+    if (!fd)
+        return refuse(path, "open it", errno);
+    const int number = write_all(fd.get(), text);
+    return number == 0 ? Status{} : refuse(path, "write", number);
 }
 
 // So that the new name survives a crash; file systems that cannot do it for a folder have nothing to lose
@@ -180,9 +201,15 @@ std::string dump(const Json& document) {
     return std::move(printer).text() + '\n';
 }
 
-Status write_text_file(const std::filesystem::path& path, std::string_view text) {
-    if (!path.has_filename())
-        return refuse(path, "open the file", EISDIR);
+Status write_text_file(const std::filesystem::path& asked, std::string_view text) {
+    if (!asked.has_filename())
+        return refuse(asked, "open the file", EISDIR);
+    if (is_special(asked))
+        return write_special(asked, text);
+    // A link goes on to name the file that it names.
+    std::error_code no_such_file;
+    const auto named = std::filesystem::canonical(asked, no_such_file);
+    const auto path = no_such_file ? asked : named;
     const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path{"."};
     std::error_code code;
     std::filesystem::create_directories(folder, code);
@@ -197,7 +224,7 @@ Status write_text_file(const std::filesystem::path& path, std::string_view text)
         ::unlink(temporary.c_str());
         return refuse(path, step, number);
     };
-    if (const int number = write_all(fd.get(), text); number != 0)
+    if (const int number = write_and_sync(fd.get(), text); number != 0)
         return undo("write", number);
     if (::rename(temporary.c_str(), path.c_str()) != 0)
         return undo("rename into place", errno);

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <limits>
 #include <string>
+#include <thread>
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -132,6 +133,30 @@ TEST_F(WriteJsonFile, ReplacesTheFileRatherThanWritingIntoIt) {
     EXPECT_EQ(content(path), "\"new\"\n");
     EXPECT_EQ(std::string(std::istreambuf_iterator<char>{reader}, {}), "\"old\"\n");
     EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(WriteJsonFile, WritesIntoWhatIsNoFile) {
+    const auto path = folder() / "pipe";
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    std::string read;
+    std::jthread reader{[&] { read = content(path); }};
+    EXPECT_TRUE(write_json_file(path, Json("new")));
+    reader.join();
+    EXPECT_EQ(read, "\"new\"\n");
+    EXPECT_TRUE(fs::is_fifo(path));
+    EXPECT_EQ(entries(), 1);
+    const auto full = write_json_file("/dev/full", Json("new"));
+    ASSERT_FALSE(full);
+    EXPECT_EQ(full.error().kind, ErrorKind::host_lacks);
+    EXPECT_TRUE(fs::is_character_file("/dev/full"));
+}
+
+TEST_F(WriteJsonFile, FollowsALink) {
+    ASSERT_TRUE(write_json_file(folder() / "run.json", Json("old")));
+    fs::create_symlink("run.json", folder() / "link.json");
+    ASSERT_TRUE(write_json_file(folder() / "link.json", Json("new")));
+    EXPECT_EQ(content(folder() / "run.json"), "\"new\"\n");
+    EXPECT_TRUE(fs::is_symlink(folder() / "link.json"));
 }
 
 TEST_F(WriteJsonFile, LeavesThePermissionsToTheUmask) {
