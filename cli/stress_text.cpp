@@ -1,4 +1,5 @@
 #include "cli/stress_text.hpp"
+#include "report/usl.hpp"
 
 #include <array>
 #include <map>
@@ -68,9 +69,13 @@ std::string fit_lines(std::span<const report::UslFit> fits) {
         text += fmt::format("{}, {}: {} a second by one vCPU, contention {:.3g}, coherency {:.3g}",
                             fit.driver, configuration_text(fit.configuration), rate_text(fit.lambda.value),
                             fit.sigma.value, fit.kappa.value);
-        text += fit.knee ? fmt::format(", most at {:.0f} vCPUs ({:.0f} to {:.0f})\n", fit.knee->value,
-                                       fit.knee->ci95.low, fit.knee->ci95.high)
-                         : std::string{", no knee\n"};
+        if (fit.knee)
+            text += fmt::format(", most at {:.0f} vCPUs ({:.0f} to {:.0f})\n", fit.knee->value,
+                                fit.knee->ci95.low, fit.knee->ci95.high);
+        else if (const auto possible = report::knee_not_excluded(fit))
+            text += fmt::format(", no knee seen (one from {:.0f} vCPUs on is not excluded)\n", *possible);
+        else
+            text += ", no knee\n";
     }
     return text.empty() ? text : "\nUniversal Scalability Law:\n" + text;
 }

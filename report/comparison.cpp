@@ -26,17 +26,19 @@ Change judge(const ComparedFigure& figure, double threshold_percent) {
     const auto [low, high] = *figure.ratio_ci95;
     if (low <= 1 && high >= 1)
         return Change::noise;
-    // Ratios, so that what halves is as far from 1 as what doubles.
-    const double threshold = 1 + threshold_percent / 100;
-    const bool is_large = std::max(figure.ratio, 1 / figure.ratio) > threshold;
-    if (!is_large || figure.better == Better::neither)
+    const bool is_large = std::abs(figure.ratio - 1) * 100 > threshold_percent;
+    if (!is_large || figure.better == Better::neither || figure.is_within_runs)
         return Change::difference;
     return (figure.ratio > 1) == (figure.better == Better::more) ? Change::improvement : Change::regression;
 }
 
+// Between the middle two where there are two.
 double median_of(std::vector<double> values) {
+    if (values.empty())
+        return Summary::nothing;
     std::sort(values.begin(), values.end());
-    return percentile(values, 50).value_or(Summary::nothing);
+    const auto middle = values.size() / 2;
+    return values.size() % 2 != 0 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 bool is_positive(double value) {
@@ -82,6 +84,7 @@ std::optional<ComparedFigure> compare_measurements(const std::string& subject, c
     figure.name = a.name;
     figure.unit = a.summary.unit;
     figure.better = better_of(figure.unit);
+    figure.is_within_runs = true;
     const auto a_samples = samples_of(a), b_samples = samples_of(b);
     if (!a_samples.empty() && !b_samples.empty())
         return figure_of_samples(figure, a_samples, b_samples);
@@ -119,7 +122,12 @@ struct Judged {
     bool is_known = false; // expected, and counts as held
     std::string summary;
     std::string repeat;
+    std::uint64_t points = 1, bad = 0; // repetitions, and how many of them did not hold
 };
+
+bool is_as_often_bad(const Judged& a, const Judged& b) {
+    return a.bad * b.points == b.bad * a.points;
+}
 
 Change judge(const Judged& a, const Judged& b) {
     const auto is_held = [](const Judged& each) { return each.is_known || !is_bad(each.verdict); };
@@ -155,16 +163,24 @@ std::string subject_of(const SweepPoint& point) {
     return fmt::format("{}{}, {:>4} vCPUs", point.driver, words, point.vcpus);
 }
 
-void add_sweep(Contents& contents, const Sweep& sweep) {
+// `was_ended`: by a person, so that what was not run says nothing.
+void add_sweep(Contents& contents, const Sweep& sweep, bool was_ended) {
     for (const auto& point : sweep.points) {
+        if (was_ended && point.verdict == Verdict::not_run)
+            continue;
         const auto subject = subject_of(point);
         const Judged judged{.verdict = point.verdict,
                             .is_known = false,
                             .summary = point.reason.empty() ? point.summary : point.reason,
-                            .repeat = point.repeat};
-        const auto [worst, is_new] = contents.verdicts.emplace(subject, judged);
-        if (!is_new && badness(judged.verdict) > badness(worst->second.verdict))
-            worst->second = judged;
+                            .repeat = point.repeat,
+                            .points = 0,
+                            .bad = 0};
+        auto& worst = contents.verdicts.try_emplace(subject, judged).first->second;
+        const auto points = worst.points + 1, bad = worst.bad + (is_bad(point.verdict) ? 1U : 0U);
+        if (badness(judged.verdict) > badness(worst.verdict))
+            worst = judged;
+        worst.points = points;
+        worst.bad = bad;
         if (point.verdict != Verdict::pass)
             continue;
         const auto add = [&](const std::string& name, const std::string& unit, double value) {
@@ -183,18 +199,23 @@ void add_sweep(Contents& contents, const Sweep& sweep) {
 
 Contents contents_of(const Document& document) {
     Contents contents;
+    const bool was_ended = document.run.outcome == Outcome::cancelled;
     for (const auto& check : document.run.checks) {
+        if (was_ended && check.verdict == Verdict::not_run)
+            continue;
         contents.verdicts.emplace(check.name,
                                   Judged{.verdict = check.verdict,
                                          .is_known = !check.known.empty(),
                                          .summary = check.reason.empty() ? check.summary : check.reason,
-                                         .repeat = check.repeat});
+                                         .repeat = check.repeat,
+                                         .points = 1,
+                                         .bad = is_bad(check.verdict) ? 1U : 0U});
         if (check.verdict == Verdict::pass)
             for (const auto& measurement : check.measurements)
                 contents.measurements.emplace(std::pair{check.name, measurement.name}, &measurement);
     }
     if (document.run.sweep)
-        add_sweep(contents, *document.run.sweep);
+        add_sweep(contents, *document.run.sweep, was_ended);
     for (const auto& figure : document.figures)
         contents.figures.emplace(figure.name, &figure);
     return contents;
@@ -227,6 +248,8 @@ public:
             if (const auto b = _b.figures.find(name);
                 b != _b.figures.end() && b->second->unit == a->unit && b->second->at_most == a->at_most)
                 pair_figures(*a, *b->second);
+        note_missing_figures(_a, _b, _comparison.only_in_a);
+        note_missing_figures(_b, _a, _comparison.only_in_b);
         note_missing(_a.figures, _b.figures, _comparison.only_in_a);
         note_missing(_b.figures, _a.figures, _comparison.only_in_b);
         sort();
@@ -239,6 +262,22 @@ private:
         for (const auto& [name, value] : here)
             if (!there.contains(name))
                 names.push_back(name);
+    }
+
+    // Of what held on both sides: else the verdicts, or that it was not run, say why.
+    static void note_missing_figures(const Contents& here, const Contents& there,
+                                     std::vector<std::string>& names) {
+        const auto holds = [](const Contents& contents, const std::string& subject) {
+            const auto found = contents.verdicts.find(subject);
+            return found != contents.verdicts.end() && found->second.verdict == Verdict::pass;
+        };
+        const auto note = [&](const auto& of_here, const auto& of_there) {
+            for (const auto& [key, value] : of_here)
+                if (!of_there.contains(key) && holds(here, key.first) && holds(there, key.first))
+                    names.push_back(key.first + ": " + key.second);
+        };
+        note(here.repetitions, there.repetitions);
+        note(here.measurements, there.measurements);
     }
 
     void add(std::optional<ComparedFigure> figure) {
@@ -256,7 +295,7 @@ private:
             if (found == _b.verdicts.end())
                 continue;
             const auto& b = found->second;
-            if (a.verdict == b.verdict && a.is_known == b.is_known)
+            if (a.verdict == b.verdict && a.is_known == b.is_known && is_as_often_bad(a, b))
                 ++_comparison.same_verdicts;
             else
                 _comparison.verdicts.push_back({.subject = subject,
@@ -264,6 +303,10 @@ private:
                                                 .b = b.verdict,
                                                 .summary = b.summary,
                                                 .repeat = b.repeat,
+                                                .a_points = a.points,
+                                                .a_bad = a.bad,
+                                                .b_points = b.points,
+                                                .b_bad = b.bad,
                                                 .change = judge(a, b)});
         }
     }

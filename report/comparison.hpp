@@ -39,14 +39,17 @@ struct ComparedFigure {
     std::uint64_t a_count = 0, b_count = 0;
     double ratio = 1; // of b to a
     std::optional<Interval> ratio_ci95;
+    // Samples of one machine on each side: they tell the noise within a run, not that from run to run.
+    bool is_within_runs = false;
     Change change = Change::unknown;
 };
 
 struct ComparedVerdict {
     std::string subject;
     Verdict a = Verdict::pass, b = Verdict::pass;
-    std::string summary; // of b
-    std::string repeat;  // of b
+    std::string summary;                                            // of b
+    std::string repeat;                                             // of b
+    std::uint64_t a_points = 1, a_bad = 0, b_points = 1, b_bad = 0; // repetitions; those that did not hold
     Change change = Change::noise;
 };
 
@@ -62,12 +65,19 @@ struct Comparison {
 
 // Repetitions of a sweep are compared by Mann and Whitney's test (rank_test.hpp): throughputs, and the
 // medians of each kind of latency. A check's measurement has one run on each side: by its samples where both
-// kept them, else by the confidence intervals of the medians, which must not overlap. Figures of `bench` have
+// kept them, else by the confidence intervals of the medians, which must not overlap; as runs differ by more
+// than samples do, that is never a regression. Figures of `bench` have
 // their extremes alone, which must not overlap, with rounds enough for that to be unlikely. Errors: bad_input
 // for documents of different kinds and for those that have nothing in common.
 [[nodiscard]] Result<Comparison> compare(const Document& a, const Document& b, double threshold_percent);
 
 [[nodiscard]] bool has_regression(const Comparison& comparison);
+
+// Figures whose noise is known on both sides: 1 in 20 of them differs by chance.
+[[nodiscard]] std::uint64_t judged_figures(const Comparison& comparison);
+
+// "4 of 4 did not hold, before 1 of 4"; empty where there was one repetition on both sides.
+[[nodiscard]] std::string how_often_bad(const ComparedVerdict& verdict);
 
 // For people: regressions first, what is within the noise as a number. No byte of the documents but printable
 // ASCII.

@@ -31,12 +31,16 @@ std::string figure_text(const ComparedFigure& figure) {
         text += fmt::format(" (95 %: {} to {})", percent(ci->low), percent(ci->high));
     else
         text += fmt::format(" ({} and {} samples)", figure.a_count, figure.b_count);
+    if (figure.is_within_runs && figure.change == Change::difference)
+        text += ", within one run each";
     return text;
 }
 
 std::string verdict_text(const ComparedVerdict& verdict) {
     auto text =
         fmt::format("{}: {} -> {}", printable(verdict.subject), to_string(verdict.a), to_string(verdict.b));
+    if (const auto often = how_often_bad(verdict); !often.empty())
+        text += ", " + often;
     if (!verdict.summary.empty() && verdict.b != Verdict::pass)
         text += ", " + printable(verdict.summary);
     if (!verdict.repeat.empty() && is_bad(verdict.b))
@@ -85,6 +89,19 @@ std::string plural(std::uint64_t number, std::string_view word) {
 
 } // namespace
 
+std::uint64_t judged_figures(const Comparison& comparison) {
+    return static_cast<std::uint64_t>(
+        std::count_if(comparison.figures.begin(), comparison.figures.end(),
+                      [](const ComparedFigure& figure) { return figure.ratio_ci95.has_value(); }));
+}
+
+std::string how_often_bad(const ComparedVerdict& verdict) {
+    if ((verdict.a_points <= 1 && verdict.b_points <= 1) || (verdict.a_bad == 0 && verdict.b_bad == 0))
+        return {};
+    return fmt::format("{} of {} did not hold, before {} of {}", verdict.b_bad, verdict.b_points,
+                       verdict.a_bad, verdict.a_points);
+}
+
 std::string format_comparison(const Comparison& comparison) {
     std::string text = fmt::format("{} -> {}\n", printable(comparison.a), printable(comparison.b));
     for (const auto& caveat : comparison.caveats)
@@ -103,9 +120,9 @@ std::string format_comparison(const Comparison& comparison) {
                     plural(count(comparison, Change::regression), "regression"),
                     plural(count(comparison, Change::improvement), "improvement"), plural(compared, "figure"),
                     count(comparison, Change::noise), plural(comparison.same_verdicts, "verdict"));
-    if (compared >= 20)
+    if (const auto judged = judged_figures(comparison); judged >= 20)
         text += fmt::format("At 95 % confidence, about {} of {} figures differ by chance alone.\n",
-                            compared / 20, compared);
+                            judged / 20, judged);
     return text;
 }
 
@@ -123,7 +140,11 @@ Json to_json(const Comparison& comparison) {
                                     {"b", to_string(verdict.b)},
                                     {"change", to_string(verdict.change)},
                                     {"summary", verdict.summary},
-                                    {"repeat", verdict.repeat}});
+                                    {"repeat", verdict.repeat},
+                                    {"a_points", verdict.a_points},
+                                    {"a_bad", verdict.a_bad},
+                                    {"b_points", verdict.b_points},
+                                    {"b_bad", verdict.b_bad}});
     for (const auto& figure : comparison.figures)
         json["figures"].push_back(
             {{"subject", figure.subject},
@@ -136,6 +157,7 @@ Json to_json(const Comparison& comparison) {
              {"b_count", figure.b_count},
              {"ratio", number(figure.ratio)},
              {"ratio_ci95", figure.ratio_ci95 ? to_json(*figure.ratio_ci95) : Json(nullptr)},
+             {"within_runs", figure.is_within_runs},
              {"change", to_string(figure.change)}});
     json["only_in_a"] = comparison.only_in_a;
     json["only_in_b"] = comparison.only_in_b;

@@ -126,7 +126,10 @@ SweepPoint read_point(const Field& field) {
     SweepPoint point;
     point.driver = field.member("driver").text();
     point.configuration = read_configuration(field.member("configuration"));
-    point.vcpus = field.member("vcpus").small_count(most_vcpus);
+    const auto vcpus = field.member("vcpus");
+    point.vcpus = vcpus.small_count(most_vcpus);
+    if (point.vcpus == 0)
+        vcpus.object("at least one vCPU", "0");
     point.repetition = field.member("repetition").small_count();
     point.seed = field.member("seed").count();
     point.verdict = read_verdict(field.member("verdict"));

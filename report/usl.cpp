@@ -246,6 +246,12 @@ std::optional<double> usl_knee(double sigma, double kappa) {
     return sigma < 1 ? std::max(1.0, std::sqrt((1 - sigma) / kappa)) : 1.0;
 }
 
+std::optional<double> knee_not_excluded(const UslFit& fit) {
+    if (fit.knee)
+        return std::nullopt;
+    return usl_knee(fit.sigma.value, fit.kappa.ci95.high);
+}
+
 UslFit fit_usl(std::span<const UslSample> samples, UslOptions options) {
     std::vector<Row> rows;
     std::set<double> counts;

@@ -44,4 +44,8 @@ using NotParallel = std::map<std::string, std::string>;
 // vCPUs of the greatest throughput, 1 or more; empty where it grows without end.
 [[nodiscard]] std::optional<double> usl_knee(double sigma, double kappa);
 
+// Of a fit without a knee: the fewest vCPUs where the bounds of kappa still allow one; empty where they allow
+// none.
+[[nodiscard]] std::optional<double> knee_not_excluded(const UslFit& fit);
+
 } // namespace nestbed::report

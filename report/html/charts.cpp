@@ -96,6 +96,35 @@ void coarsen(Histogram& histogram) {
     }
 }
 
+// Buckets of drivers are of one grid, but each histogram has those alone that its samples fell into. The
+// upper bound tells which one it is: the lowest bucket may reach down to what was least.
+void merge(Histogram& into, const Histogram& from) {
+    struct Bucket {
+        double low = 0;
+        std::uint64_t count = 0;
+    };
+    std::map<double, Bucket> buckets; // by upper bound
+    for (const Histogram* const each : {static_cast<const Histogram*>(&into), &from})
+        for (std::size_t i = 0; i < each->counts.size(); ++i) {
+            auto& bucket =
+                buckets.try_emplace(each->bounds[i + 1], Bucket{.low = each->bounds[i]}).first->second;
+            bucket.low = std::min(bucket.low, each->bounds[i]);
+            bucket.count += each->counts[i];
+        }
+    Histogram merged;
+    for (const auto& [high, bucket] : buckets) {
+        if (merged.bounds.empty())
+            merged.bounds.push_back(bucket.low);
+        if (bucket.low > merged.bounds.back()) { // nothing fell in between
+            merged.bounds.push_back(bucket.low);
+            merged.counts.push_back(0);
+        }
+        merged.bounds.push_back(high);
+        merged.counts.push_back(bucket.count);
+    }
+    into = std::move(merged);
+}
+
 Json to_json(const Histogram& histogram) {
     return {{"bounds", histogram.bounds}, {"counts", histogram.counts}};
 }
@@ -154,9 +183,8 @@ Json histograms(const Sweep& sweep) {
                 if (is_new)
                     names.push_back(distribution.name);
                 units.emplace(distribution.name, distribution.summary.unit);
-                if (!is_new && at->second.bounds == distribution.histogram.bounds)
-                    for (std::size_t i = 0; i < at->second.counts.size(); ++i)
-                        at->second.counts[i] += distribution.histogram.counts[i];
+                if (!is_new)
+                    merge(at->second, distribution.histogram);
             }
         for (const auto& name : names) {
             auto& histogram = merged[name];
@@ -165,6 +193,7 @@ Json histograms(const Sweep& sweep) {
             coarsen(histogram);
             auto one = to_json(histogram);
             one["title"] = title_of(*points.front(), name);
+            one["repetitions"] = points.size();
             one["unit"] = units[name];
             json.push_back(std::move(one));
         }
@@ -186,6 +215,7 @@ Json heat_maps(const Sweep& sweep, std::size_t most_levels) {
     auto json = Json::array();
     for (const auto& [title, matrix] : matrices) {
         auto one = to_json(heat_map(*matrix, most_levels / matrices.size()));
+        one["vcpus"] = matrix->columns;
         one["title"] = title;
         one["unit"] = matrix->unit;
         json.push_back(std::move(one));

@@ -12,7 +12,7 @@ namespace {
 
 // Failures, then what did not run, then what passed.
 int order(const CheckResult& check) {
-    if (is_bad(check.verdict))
+    if (is_bad(check.verdict) && check.verdict != Verdict::not_run)
         return check.known.empty() ? 0 : 1;
     return check.verdict == Verdict::pass ? 3 : 2;
 }
@@ -74,8 +74,8 @@ std::string checks_html(std::span<const CheckResult> checks) {
         return std::count_if(checks.begin(), checks.end(),
                              [&](const CheckResult& check) { return order(check) == which; });
     };
-    std::string text = fmt::format("<h3>Checks</h3><p>{} failed, {} failed as expected, {} did not apply or "
-                                   "were skipped, {} passed.</p>\n",
+    std::string text = fmt::format("<h3>Checks</h3><p>{} failed, {} failed as expected, {} did not run, did "
+                                   "not apply or were skipped, {} passed.</p>\n",
                                    count(0), count(1), count(2), count(3));
     const auto titles = head({"verdict", "check", "what it shows", "seconds"});
     text += "<table>" + titles;

@@ -26,6 +26,7 @@ std::string figure_row(const ComparedFigure& figure) {
 std::string verdict_row(const ComparedVerdict& verdict) {
     return fmt::format("<tr class=\"{}\">", to_string(verdict.change)) + cell(to_string(verdict.change)) +
            cell(verdict.subject) + "<td>" + badge(verdict.a) + " &rarr; " + badge(verdict.b) + "</td><td>" +
+           html(how_often_bad(verdict)) + (how_often_bad(verdict).empty() ? "" : "<br>") +
            html(verdict.summary) + command_html(is_bad(verdict.b) ? verdict.repeat : "") + "</td></tr>\n";
 }
 
@@ -56,9 +57,12 @@ std::string comparison_html(const Comparison& comparison) {
                         "more than the noise otherwise, {} are within it, {} have too few samples to tell; "
                         "{} verdicts are the "
                         "same.</p>\n",
-                        has_regression(comparison) ? "regression" : "improvement", total(Change::regression),
-                        total(Change::improvement), comparison.threshold_percent, total(Change::difference),
-                        total(Change::noise), total(Change::unknown), comparison.same_verdicts);
+                        has_regression(comparison)       ? "regression"
+                        : total(Change::improvement) > 0 ? "improvement"
+                                                         : "",
+                        total(Change::regression), total(Change::improvement), comparison.threshold_percent,
+                        total(Change::difference), total(Change::noise), total(Change::unknown),
+                        comparison.same_verdicts);
     for (const auto& caveat : comparison.caveats)
         text += "<p>Not alike in " + html(caveat) + "</p>\n";
     if (!comparison.verdicts.empty()) {
@@ -91,7 +95,9 @@ std::string comparison_html(const Comparison& comparison) {
     text += names(comparison.only_in_a, comparison.a) + names(comparison.only_in_b, comparison.b);
     return text +
            "<p><small>Ratios are medians of all pairs of repetitions, their intervals those of Mann and "
-           "Whitney's test; one run on each side has the intervals of its medians.</small></p></section>\n";
+           "Whitney's test. What one run measured by itself is told by the noise within it, and is never "
+           "called worse "
+           "or better. At 95 % confidence 1 in 20 figures differs by chance.</small></p></section>\n";
 }
 
 } // namespace nestbed::report

@@ -62,11 +62,12 @@ std::string host_table(const HostFacts& host) {
 
 std::string plan_part(const ReportedRun& run) {
     const auto& plan = *run.document.run.plan;
-    std::string text = fmt::format("<h3>Plan</h3><p>{} vCPUs by policy {}, {} in {} virtual nodes, shown as "
-                                   "{}.</p>\n",
-                                   plan.vcpus.size(), html(topology::to_string(plan.policy)),
-                                   html(format_size(plan.memory_bytes())), plan.nodes.size(),
-                                   html(topology::format_shape(plan.shape)));
+    std::string text = fmt::format(
+        "<h3>Plan</h3><p>{}{} vCPUs by policy {}, {} on {} virtual node{}, shown as "
+        "{}.</p>\n",
+        run.document.run.sweep ? "Of the largest machine, the first of its size: " : "", plan.vcpus.size(),
+        html(topology::to_string(plan.policy)), html(format_size(plan.memory_bytes())), plan.nodes.size(),
+        plan.nodes.size() == 1 ? "" : "s", html(topology::format_shape(plan.shape)));
     for (const auto& note : plan.notes)
         text += "<p><small>" + html(note) + "</small></p>\n";
     if (!run.host)

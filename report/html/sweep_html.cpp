@@ -1,12 +1,18 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "report/html/charts.hpp"
 #include "report/html/escape.hpp"
 #include "report/html/sections.hpp"
+#include "report/usl.hpp"
 
 namespace nestbed::report {
 
@@ -30,6 +36,15 @@ std::string with_bounds(const UslCoefficient& coefficient, std::string (*text)(d
                        end(coefficient.ci95.low), end(coefficient.ci95.high));
 }
 
+std::string knee_cell(const UslFit& fit) {
+    if (fit.knee)
+        return with_bounds(*fit.knee, count_of_vcpus);
+    if (const auto possible = knee_not_excluded(fit))
+        return fmt::format("<td class=\"n\">none seen<br><small>one from {} on is not excluded</small></td>",
+                           count_of_vcpus(*possible));
+    return cell("none");
+}
+
 std::string fits(const Sweep& sweep) {
     if (sweep.fits.empty())
         return {};
@@ -43,13 +58,39 @@ std::string fits(const Sweep& sweep) {
                 cell(static_cast<double>(fit.points));
         if (fit.why_not.empty())
             text += with_bounds(fit.lambda, short_number) + with_bounds(fit.sigma, short_number) +
-                    with_bounds(fit.kappa, short_number) +
-                    (fit.knee ? with_bounds(*fit.knee, count_of_vcpus) : cell("none")) + cell(fit.r_squared);
+                    with_bounds(fit.kappa, short_number) + knee_cell(fit) + cell(fit.r_squared);
         else
             text += fmt::format("<td colspan=\"5\">no fit: {}</td>", html(fit.why_not));
         text += "</tr>\n";
     }
     return text + "</table>\n";
+}
+
+// The numbers of the curves, for those who want to read them or have no JavaScript.
+std::string throughputs(const Sweep& sweep) {
+    std::map<std::tuple<std::string, Configuration, std::uint32_t>, std::vector<double>> speeds;
+    std::map<std::string, std::string> units;
+    for (const auto& point : sweep.points)
+        if (const auto speed = throughput(point); speed && point.verdict == Verdict::pass) {
+            speeds[{point.driver, point.configuration, point.vcpus}].push_back(*speed);
+            units.emplace(point.driver, point.unit + "/s");
+        }
+    if (speeds.empty())
+        return {};
+    std::string rows;
+    for (auto& [key, each] : speeds) {
+        const auto& [driver, configuration, vcpus] = key;
+        std::sort(each.begin(), each.end());
+        rows += "<tr>" + cell(driver) + cell(label_of(configuration)) + cell(static_cast<double>(vcpus)) +
+                cell(static_cast<double>(each.size())) + cell(percentile(each, 50).value_or(0)) +
+                cell(each.front()) + cell(each.back()) + cell(units[driver]) + "</tr>\n";
+    }
+    return fmt::format(
+               "<details><summary>Throughput of {} driver{} by configuration and vCPUs</summary><table>",
+               units.size(), units.size() == 1 ? "" : "s") +
+           head({"driver", "configuration", "vCPUs", "repetitions that passed", "median", "least", "most",
+                 "unit"}) +
+           rows + "</table></details>\n";
 }
 
 std::string bad_point(const SweepPoint& point) {
@@ -129,8 +170,8 @@ std::string sweep_html(const Sweep& sweep, const std::string& prefix) {
     std::string text =
         fmt::format("<h3>Sweep</h3><p>{} points, of which {} passed.</p>\n", sweep.points.size(), passed);
     text += bad_points(sweep);
-    text +=
-        fmt::format("<h4>Scaling</h4><div class=\"grid\" id=\"{0}-curves\"></div>\n", prefix) + fits(sweep);
+    text += fmt::format("<h4>Scaling</h4><div class=\"grid\" id=\"{0}-curves\"></div>\n", prefix) +
+            throughputs(sweep) + fits(sweep);
     text += fmt::format("<h4>Pairs of vCPUs</h4><div class=\"grid\" id=\"{0}-maps\"></div>\n"
                         "<h4>Latencies by kind</h4><div class=\"grid\" id=\"{0}-histograms\"></div>\n",
                         prefix);

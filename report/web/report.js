@@ -50,7 +50,8 @@
     const step = Math.max(1, Math.ceil((last - first + 1) / 11));
     const ticks = [];
     for (let power = first; power <= last; power += step) ticks.push(base ** power);
-    return ticks;
+    // Between two powers there may be none to read a value by.
+    return ticks.length > 1 ? ticks : [0, 1, 2, 3, 4].map((i) => low * (high / low) ** (i / 4));
   };
   const even = (high) => {
     const rough = high / 5, unit = 10 ** Math.floor(Math.log10(rough));
@@ -186,12 +187,12 @@
     const below = make("div", box, undefined, "below");
     make("span", below, "0");
     make("span", below, "column: to vCPU");
-    make("span", below, String(one.columns * one.block - 1));
+    make("span", below, String(one.vcpus - 1));
     const scale = make("div", figure, undefined, "scale");
     make("span", scale, short(one.low) + " or less");
     paint(make("canvas", scale), Uint8Array.from({ length: 255 }, (_, i) => i + 1), 255, 1);
     make("span", scale, `${short(one.high)} or more ${one.unit}`);
-    const told = make("div", figure, one.block > 1 ? `Each dot is the mean of ${one.block} x ${one.block} vCPUs.` : "Each dot is a pair.", "dim");
+    const told = make("div", figure, one.block > 1 ? `Each dot is the mean of ${one.block} x ${one.block} vCPUs.` : "Each dot is a pair; empty ones were not measured.", "dim");
     canvas.addEventListener("mousemove", (event) => {
       const column = Math.floor(event.offsetX / canvas.clientWidth * one.columns), row = Math.floor(event.offsetY / canvas.clientHeight * one.rows);
       const level = levels[row * one.columns + column];
@@ -202,7 +203,7 @@
 
   const histogram = (parent, one) => {
     const figure = make("figure", parent);
-    make("figcaption", figure, one.title);
+    make("figcaption", figure, one.repetitions > 1 ? `${one.title}, ${one.repetitions} repetitions` : one.title);
     const counts = one.counts, bounds = one.bounds;
     let first = counts.findIndex((count) => count > 0), last = counts.findLastIndex((count) => count > 0);
     if (first < 0) return make("div", figure, "No samples.", "dim");

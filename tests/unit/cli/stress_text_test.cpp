@@ -79,6 +79,9 @@ TEST(FitLines, LeaveOutWhatHasNoFit) {
                           "at 97 vCPUs (80 "
                           "to 120)"));
     fit.knee.reset();
+    fit.kappa.ci95.high = 0.0001;
+    EXPECT_THAT(fit_lines(std::vector{fit}), HasSubstr("no knee seen (one from"));
+    fit.kappa.ci95.high = 0;
     EXPECT_THAT(fit_lines(std::vector{fit}), HasSubstr("no knee"));
 }
 

@@ -108,8 +108,12 @@ TEST(Comparison, TellsADifferenceFromNoise) {
 TEST(Comparison, HasAThresholdInPercent) {
     const auto a = sweep_of({100, 100.1, 100.2, 100.3}), b = sweep_of({90, 90.1, 90.2, 90.3});
     EXPECT_EQ(change_of(a, b, 5), Change::regression);
-    EXPECT_EQ(change_of(a, b, 11), Change::regression); // 100 / 90 is 11.1 %
+    EXPECT_EQ(change_of(a, b, 11), Change::regression); // the latency: 100 / 90 is 11.1 %
     EXPECT_EQ(change_of(a, b, 12), Change::difference);
+    const auto halved = compare(a, sweep_of({50, 50.1, 50.2, 50.3}), 60);
+    for (const auto& figure : halved->figures) // -50 % of one is +100 % of the other
+        EXPECT_EQ(figure.change, figure.name == "throughput" ? Change::difference : Change::regression)
+            << figure.name;
     EXPECT_EQ(change_of(b, a, 12), Change::difference);
     EXPECT_EQ(change_of(b, a, 11), Change::improvement);
 }
@@ -170,9 +174,12 @@ TEST(Comparison, TakesSamplesOfMeasurementsOrTheirIntervals) {
     for (const auto raw : {RawSamples::keep, RawSamples::drop}) {
         const auto a = measured(measure("latency", "us", low, 1, raw));
         const auto b = measured(measure("latency", "us", high, 1, raw));
-        EXPECT_EQ(change_of(a, b), Change::regression);
-        EXPECT_EQ(change_of(b, a), Change::improvement);
+        // Two runs of the same differ by more than the samples of either.
+        EXPECT_EQ(change_of(a, b), Change::difference);
+        EXPECT_EQ(change_of(b, a), Change::difference);
         EXPECT_EQ(change_of(a, a), Change::noise);
+        EXPECT_FALSE(has_regression(*compare(a, b, 5)));
+        EXPECT_THAT(format_comparison(*compare(a, b, 5)), HasSubstr("within one run each"));
     }
     // The interval of 5 samples says nothing.
     const auto few = measured(measure("latency", "us", std::vector{1.0, 2.0, 3.0, 4.0, 5.0}));
@@ -202,6 +209,41 @@ TEST(Comparison, ListsWhatIsOnOneSideAlone) {
     const auto comparison = compare(a, b, 5);
     EXPECT_THAT(comparison->only_in_a, IsEmpty());
     EXPECT_THAT(comparison->only_in_b, ElementsAre("ipi.unicast, numa 2M svm:-vgif 2x1x2x1,    8 vCPUs"));
+}
+
+TEST(Comparison, SaysHowManyRepetitionsDidNotHold) {
+    auto a = sweep_of({100, 101, 99, 102}), b = a;
+    a.run.sweep->points[0].verdict = Verdict::hang;
+    for (auto& point : b.run.sweep->points)
+        point.verdict = Verdict::hang;
+    const auto comparison = compare(a, b, 5);
+    ASSERT_EQ(comparison->verdicts.size(), 1U);
+    EXPECT_EQ(comparison->same_verdicts, 0U);
+    EXPECT_EQ(comparison->verdicts[0].change, Change::difference);
+    EXPECT_THAT(format_comparison(*comparison), HasSubstr("4 of 4 did not hold, before 1 of 4"));
+    EXPECT_EQ(compare(a, a, 5)->same_verdicts, 1U);
+}
+
+TEST(Comparison, TakesWhatWasNotReachedBeforeTheEndForNothing) {
+    auto b = sweep_of({100, 101, 99, 102});
+    b.run.sweep->points.back().verdict = Verdict::not_run;
+    EXPECT_TRUE(has_regression(*compare(sweep_of({100, 101, 99, 102}), b, 5))) << "the host lacks something";
+    b.run.outcome = Outcome::cancelled;
+    const auto comparison = compare(sweep_of({100, 101, 99, 102}), b, 5);
+    EXPECT_FALSE(has_regression(*comparison));
+    EXPECT_EQ(comparison->same_verdicts, 1U);
+    auto check = check_of(Verdict::not_run);
+    check.run.outcome = Outcome::cancelled;
+    EXPECT_FALSE(compare(check_of(Verdict::pass), check, 5)) << "there is nothing in common";
+}
+
+TEST(Comparison, NamesFiguresThatAreGone) {
+    auto b = sweep_of({100, 101, 99, 102});
+    for (auto& point : b.run.sweep->points)
+        point.distributions.clear();
+    const auto comparison = compare(sweep_of({100, 101, 99, 102}), b, 5);
+    EXPECT_THAT(comparison->only_in_a, ElementsAre(HasSubstr("4 vCPUs: latency (median)")));
+    EXPECT_THAT(comparison->only_in_b, IsEmpty());
 }
 
 TEST(Comparison, RefusesWhatCannotBeCompared) {
@@ -239,7 +281,7 @@ TEST(ComparisonText, HasRegressionsFirst) {
     const auto text = format_comparison(*compare(a, b, 5));
     EXPECT_THAT(
         text,
-        HasSubstr("    4 vCPUs: throughput 100 -> 80 interrupts/s, -19.9 % (95 %: -22.5 % to -17.2 %)"));
+        HasSubstr("    4 vCPUs: throughput 100.5 -> 80.5 interrupts/s, -19.9 % (95 %: -22.5 % to -17.2 %)"));
     const auto worse = text.find("\nWorse ("), better = text.find("\nBetter (");
     ASSERT_NE(worse, std::string::npos);
     ASSERT_NE(better, std::string::npos);

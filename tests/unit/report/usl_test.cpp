@@ -128,6 +128,15 @@ TEST(Usl, HasNoKneeWhereThroughputGrowsWithoutEnd) {
     EXPECT_DOUBLE_EQ(*usl_knee(0, 10), 1);
 }
 
+TEST(Usl, SaysFromWhereOnAKneeIsNotExcluded) {
+    UslFit fit;
+    fit.sigma.value = 0.19;
+    fit.kappa = {.value = 0, .ci95 = {.low = 0, .high = 0.0001}};
+    EXPECT_DOUBLE_EQ(*knee_not_excluded(fit), 90);
+    fit.kappa.ci95.high = 0;
+    EXPECT_FALSE(knee_not_excluded(fit));
+}
+
 TEST(Usl, GivesAKneeThatMayBeAnywhereAnEndlessInterval) {
     // Coherency that is there, but may as well not be.
     bool was_seen = false;

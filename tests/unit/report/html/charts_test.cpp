@@ -70,6 +70,20 @@ TEST(Histograms, PutBucketsTogetherWhereThereAreMany) {
     EXPECT_EQ(json["bounds"][51], 201.0);
 }
 
+// Each repetition's histogram begins and ends where its own samples do.
+TEST(Histograms, AddRepetitionsOfOtherBounds) {
+    Sweep sweep;
+    for (std::uint32_t repetition = 0; repetition < 3; ++repetition)
+        sweep.points.push_back(point("d", 4, repetition, 1));
+    sweep.points[0].distributions[0].histogram = {.bounds = {4, 8, 16}, .counts = {1, 2}};
+    sweep.points[1].distributions[0].histogram = {.bounds = {1, 8}, .counts = {5}};
+    sweep.points[2].distributions[0].histogram = {.bounds = {32, 64}, .counts = {7}};
+    const auto json = histograms(sweep)[0];
+    EXPECT_EQ(json["bounds"], (nlohmann::json{1.0, 8.0, 16.0, 32.0, 64.0}));
+    EXPECT_EQ(json["counts"], (nlohmann::json{6, 2, 0, 7}));
+    EXPECT_EQ(json["repetitions"], 3);
+}
+
 TEST(HeatMaps, ShareWhatAPageCanHold) {
     Sweep sweep;
     for (int driver = 0; driver < 4; ++driver) {
