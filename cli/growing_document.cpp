@@ -7,21 +7,21 @@
 
 namespace nestbed::cli {
 
-GrowingDocument::GrowingDocument(std::filesystem::path path, std::vector<std::string> command_line)
-    : _path{std::move(path)}, _command_line{std::move(command_line)} {}
-
-Status GrowingDocument::write(report::RunResult so_far) {
-    so_far.command_line = _command_line;
-    const auto start = Clock::now();
-    auto written = report::write_json_file(_path, report::to_json(so_far));
-    _cost = Clock::now() - start;
-    _last = Clock::now();
-    return written;
-}
+GrowingDocument::GrowingDocument(std::filesystem::path path, Complete complete)
+    : _path{std::move(path)}, _complete{std::move(complete)} {}
 
 Status GrowingDocument::write_now_and_then(const report::RunResult& so_far) {
-    const auto since = Clock::now() - _last;
-    return since < std::chrono::seconds{3} || since < 20 * _cost ? Status{} : write(so_far);
+    const auto start = Clock::now();
+    if (const auto since = start - _last; since < std::chrono::seconds{3} || since < 20 * _cost)
+        return {};
+    auto run = _complete(so_far);
+    run.outcome = report::Outcome::cancelled;
+    if (!run.error)
+        run.error = Error{ErrorKind::cancelled, "run to the end", "it runs still, or was killed", {}};
+    auto written = report::write_json_file(_path, report::to_json(run));
+    _last = Clock::now();
+    _cost = _last - start;
+    return written;
 }
 
 } // namespace nestbed::cli

@@ -15,6 +15,7 @@
 #include "cli/progress_line.hpp"
 #include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
+#include "cli/seconds.hpp"
 #include "cli/stress_options.hpp"
 #include "cli/stress_text.hpp"
 #include "core/kvm/kvm.hpp"
@@ -87,8 +88,7 @@ lab::LabRequest lab_request(const PlaceCompareOptions& options, const PlaceReque
     const auto points =
         static_cast<double>(place.sweep.drivers.size() * place.sweep.configurations.size()) * options.repeat;
     const auto seconds = std::min(points * (options.duration_s + 10) * 4, 7 * 86400.0);
-    request.timeout =
-        std::chrono::minutes{30} + std::chrono::milliseconds{static_cast<std::int64_t>(seconds * 1000)};
+    request.timeout = std::chrono::minutes{30} + milliseconds_of(seconds);
     request.arguments.assign(options.command_line.begin() + 1, options.command_line.end());
     // Once more, and the last one counts.
     request.arguments.insert(request.arguments.end(), {"--where", "host"});
@@ -192,13 +192,13 @@ int compare_places(const PlaceCompareOptions& options) {
         return complain(questions.error());
     ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
                           options.json && !is_terminal(STDERR_FILENO)};
-    GrowingDocument document{*path, options.command_line};
     const auto as_comparison = [&](report::RunResult run) {
         run.kind = "place";
         run.command_line = options.command_line;
         run.place_comparison = judge(*questions, run);
         return run;
     };
+    GrowingDocument document{*path, as_comparison};
     std::optional<Error> unwritten;
     auto result = as_comparison(stress::sweep(
         request->sweep, **supervisor,

@@ -24,13 +24,14 @@ int conclude(const report::RunResult& run, const std::filesystem::path& path, bo
     const auto document = report::to_json(run);
     if (auto written = report::write_json_file(path, document); !written)
         return complain(written.error());
+    int printed = 0;
     if (json)
-        print(report::dump(document));
+        printed = print(report::dump(document));
     else
         tell();
     if (run.error && (!json || run.error->kind != ErrorKind::check_failed))
         complain(*run.error);
-    return report::exit_code(run.outcome);
+    return run.outcome == report::Outcome::passed ? printed : report::exit_code(run.outcome);
 }
 
 } // namespace nestbed::cli

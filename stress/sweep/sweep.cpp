@@ -186,6 +186,7 @@ private:
                 _result.error = ran.error();
         }
         _result.sweep->points.push_back(std::move(point));
+        _result.duration_s = seconds_since(_start);
         if (_observer.finished)
             _observer.finished(_result.sweep->points.back(), _result);
         if (!_supervisor.cancelled())
