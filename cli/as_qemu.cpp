@@ -17,6 +17,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "cli/console_output.hpp"
 #include "cli/output.hpp"
 #include "cli/typing.hpp"
 #include "core/cpu/cpuid.hpp"
@@ -52,15 +53,6 @@ void warn_of_missing_features(const kvm::Kvm& kvm, const guests::QemuCpu& cpu) {
     for (const auto& feature : cpu.wanted)
         if (!core::cpu::missing_bits(shown, {&feature.bits, 1}).empty())
             warn(fmt::format("this host's KVM does not offer {}, which -cpu asks for", feature.name));
-}
-
-void write_console(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const auto written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-        if (written <= 0)
-            return; // a reader that went away does not end the guest
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
 }
 
 int exit_status(const guests::QemuArguments& arguments, const guests::BootResult& result) {
@@ -128,9 +120,11 @@ int boot(const guests::QemuArguments& arguments) {
     request.protocol = boot::BootProtocol::multiboot;
     request.random = false;
     std::unique_ptr<cli::Typing> typing;
+    cli::ConsoleOutput console;
     guests::BootObserver observer;
     if (arguments.serial_on_stdio) {
-        observer.console = write_console;
+        observer.console = [&](std::span<const std::byte> bytes) { console.write(bytes); };
+        observer.hurry = [&] { console.hurry(); };
         observer.started = [&](pc::Pc& pc) {
             typing = cli::Typing::start(STDIN_FILENO, **supervisor,
                                         [&](std::span<const std::byte> bytes) { return pc.type(bytes); });

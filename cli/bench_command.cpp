@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/output.hpp"
+#include "cli/seconds.hpp"
 #include "report/host_facts.hpp"
 #include "report/json_file.hpp"
 #include "stress/bench/bench.hpp"
@@ -33,11 +34,11 @@ int run_bench(const BenchOptions& options) {
     auto request = options.request;
     std::error_code error;
     request.program = std::filesystem::read_symlink("/proc/self/exe", error).string();
-    request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    request.timeout = milliseconds_of(options.timeout_s);
     const auto facts = report::gather_host_facts(nullptr, nullptr);
     std::vector<bench::Figure> figures;
     const auto ran = bench::run_bench(
-        request, [](const std::string& what) { fmt::print(stderr, "  ... {}\n", what); },
+        request, [](const std::string& what) { remark(fmt::format("  ... {}\n", what)); },
         [&](const bench::Figure& figure) {
             figures.push_back(figure);
             if (!options.json)
@@ -75,7 +76,7 @@ void add_bench_command(CLI::App& app, Action& action) {
         ->type_name("COMMAND");
     command->add_option("--timeout", options->timeout_s, "Seconds that one child may take")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(some_seconds());
     command->add_option("-o,--output", options->directory, "Folder for bench.json")->type_name("DIR");
     command->add_flag("--json", options->json, "The figures as JSON");
     command->footer(

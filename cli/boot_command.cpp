@@ -7,10 +7,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "cli/console_output.hpp"
 #include "cli/output.hpp"
 #include "cli/placement_options.hpp"
 #include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
+#include "cli/seconds.hpp"
 #include "cli/serial_lines.hpp"
 #include "cli/typing.hpp"
 #include "cli/validate_text.hpp"
@@ -52,15 +54,6 @@ boot::BootProtocol protocol_of(std::string_view name) {
     return boot::BootProtocol::automatic;
 }
 
-void write_console(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const auto written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-        if (written <= 0)
-            return; // a reader that went away does not end the guest
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-}
-
 int run_boot(const BootOptions& options) {
     const auto machine = options.placement.read();
     if (!machine)
@@ -94,7 +87,7 @@ int run_boot(const BootOptions& options) {
     if (!options.expect.empty())
         request.expect = options.expect;
     if (options.timeout_s > 0)
-        request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+        request.timeout = milliseconds_of(options.timeout_s);
     std::optional<SerialLines> lines;
     if (!options.serial_fds.empty()) {
         const auto taken = SerialLines::take(options.serial_fds);
@@ -104,6 +97,7 @@ int run_boot(const BootOptions& options) {
     }
     std::unique_ptr<Typing> typing;
     std::unique_ptr<lab::Pump> heard;
+    ConsoleOutput console;
     guests::BootObserver observer;
     observer.started = [&](pc::Pc& pc) {
         if (lines) {
@@ -126,7 +120,8 @@ int run_boot(const BootOptions& options) {
         observer.console = [&](std::span<const std::byte> bytes) { lines->to_first(bytes); };
         observer.second_console = [&](std::span<const std::byte> bytes) { lines->to_second(bytes); };
     } else if (!options.json)
-        observer.console = write_console;
+        observer.console = [&](std::span<const std::byte> bytes) { console.write(bytes); };
+    observer.hurry = [&] { console.hurry(); };
     auto result = guests::boot(request, **supervisor, observer);
     auto& run = result.run;
     run.command_line = options.command_line;
@@ -139,8 +134,10 @@ int run_boot(const BootOptions& options) {
             text += verdict_line(check, colour);
         remark(text + conclusion(run, path->string()));
     });
+    // The image's own tells more, but it does not make good what else went wrong.
     if (result.ending && result.ending->kind == pc::PcEnding::Kind::exit_code)
-        return static_cast<int>(result.ending->exit_code & 0xff);
+        if (const auto own = static_cast<int>(result.ending->exit_code & 0xff); own != 0)
+            return own;
     return exit_code;
 }
 
@@ -175,7 +172,8 @@ void add_boot_command(CLI::App& app, Action& action, std::vector<std::string> co
         ->add_option("--disk", options->disks,
                      "A raw image or block device as virtio-blk: file=F, and after commas ro (read-only), "
                      "iops=N, bps=SIZE; may be given several times")
-        ->type_name("SPEC");
+        ->type_name("SPEC")
+        ->allow_extra_args(false);
     command
         ->add_option("--serial-fds", options->serial_fds,
                      "Descriptors, inherited, that COM1 and COM2 are connected to")
@@ -190,7 +188,7 @@ void add_boot_command(CLI::App& app, Action& action, std::vector<std::string> co
                      "badly if the guest ends without one")
         ->type_name("REGEX");
     command->add_option("--timeout", options->timeout_s, "Seconds that the guest may run; 0: for ever")
-        ->check(CLI::NonNegativeNumber)
+        ->check(no_or_more_seconds())
         ->capture_default_str();
     command
         ->add_option("--where", options->where,

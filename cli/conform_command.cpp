@@ -14,6 +14,7 @@
 #include "cli/lab_options.hpp"
 #include "cli/output.hpp"
 #include "cli/progress_line.hpp"
+#include "cli/seconds.hpp"
 #include "cli/verdict_text.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "nested/conform/builtin_baseline.hpp"
@@ -144,12 +145,11 @@ Result<conform::ConformRequest> request_of(const ConformOptions& options, const 
         }));
     if (!added)
         return tl::unexpected{added.error()};
-    return conform::ConformRequest{
-        .cases = std::move(*chosen),
-        .jobs = options.jobs,
-        .timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)},
-        .baseline = std::move(baseline),
-        .command = repeating_command(where, options.machine)};
+    return conform::ConformRequest{.cases = std::move(*chosen),
+                                   .jobs = options.jobs,
+                                   .timeout = milliseconds_of(options.timeout_s),
+                                   .baseline = std::move(baseline),
+                                   .command = repeating_command(where, options.machine)};
 }
 
 Status write_text(const std::string& path, const std::string& text) {
@@ -285,7 +285,7 @@ void add_conform_command(CLI::App& app, Action& action, std::vector<std::string>
                      "processors, in the lab one for each]")
         ->check(CLI::Range(1, 1024));
     runner->add_option("--timeout", options->timeout_s, "Seconds that a test may take")
-        ->check(CLI::PositiveNumber)
+        ->check(some_seconds())
         ->capture_default_str();
     runner
         ->add_option("--baseline", options->baseline,

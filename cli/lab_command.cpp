@@ -15,6 +15,7 @@
 #include "cli/lab_options.hpp"
 #include "cli/output.hpp"
 #include "cli/run_in_lab.hpp"
+#include "cli/seconds.hpp"
 #include "lab/lab.hpp"
 
 namespace nestbed::cli {
@@ -63,7 +64,7 @@ int run_lab(const LabCommand& options) {
             return complain(bytes.error());
         request.shape.memory_bytes = *bytes;
     }
-    request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    request.timeout = milliseconds_of(options.timeout_s);
 
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)
@@ -96,7 +97,7 @@ void add_lab_command(CLI::App& app, Action& action, std::vector<std::string> com
     command->add_option("--memory", options->memory, "Of the emulated machine [2G]")->type_name("SIZE");
     add_lab_options(*command, options->machine, "OPTIONS");
     command->add_option("--timeout", options->timeout_s, "Seconds that all of it may take")
-        ->check(CLI::PositiveNumber)
+        ->check(some_seconds())
         ->capture_default_str();
     command->add_option("args", options->ignored, "A command of nestbed with its options, after --")
         ->type_name("-- ARGS")

@@ -77,7 +77,9 @@ int main(int argc, char** argv) {
         nestbed::lab::run_as_init();
     ::mallopt(M_ARENA_MAX, most_malloc_arenas);
     // A reader that goes away ends in a failed write, which is handled, and not in a machine left behind.
+    // Nor does a file that may not grow (RLIMIT_FSIZE).
     std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);
     try {
         spdlog::set_default_logger(spdlog::stderr_color_mt("nestbed"));
         spdlog::set_level(spdlog::level::warn);

@@ -22,9 +22,10 @@ void remark(std::string_view text) {
 }
 
 int complain(const Error& error) {
-    fmt::print(stderr, "nestbed: {}{}{}\n", error.asked, error.found.empty() ? "" : ": ", error.found);
+    // Not fmt::print(), which throws where nobody reads any more.
+    remark(fmt::format("nestbed: {}{}{}\n", error.asked, error.found.empty() ? "" : ": ", error.found));
     if (!error.remedy.empty())
-        fmt::print(stderr, "  {}\n", error.remedy);
+        remark(fmt::format("  {}\n", error.remedy));
     return exit_code(error.kind);
 }
 

@@ -6,6 +6,7 @@
 
 #include "cli/place_compare.hpp"
 #include "cli/place_watch.hpp"
+#include "cli/seconds.hpp"
 
 namespace nestbed::cli {
 
@@ -43,7 +44,7 @@ void add_compare(CLI::App& command, Action& action, const std::shared_ptr<PlaceC
         ->check(CLI::Range(1, 10000))
         ->capture_default_str();
     compare->add_option("--duration", options->duration_s, "Seconds that a driver works at each point")
-        ->check(CLI::Range(0.01, 1e6))
+        ->check(seconds_from(0.01))
         ->capture_default_str();
     compare->add_option("--seed", options->seed, "Of the order of rounds and of the drivers' work")
         ->capture_default_str();
@@ -77,9 +78,10 @@ void add_watch(CLI::App& command, Action& action, std::vector<std::string> line)
             ->check(CLI::PositiveNumber)
             ->type_name("PID");
     watch->add_option("--duration", options->duration_s, "Seconds to watch [until the process ends]")
-        ->check(CLI::Range(0.0, 1e6));
+        ->check(no_or_more_seconds());
     watch->add_option("--interval", options->interval_s, "Seconds between samples")
         ->check(CLI::Range(0.01, 10.0))
+        ->check(seconds_from(0.01))
         ->capture_default_str();
     watch->add_flag("--json", options->json, "Nothing while it is on; at the end, all of it as JSON");
     watch->add_option("args", options->arguments, "A command of nestbed to start and watch, after --")

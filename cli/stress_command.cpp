@@ -16,6 +16,7 @@
 #include "cli/progress_line.hpp"
 #include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
+#include "cli/seconds.hpp"
 #include "cli/stress_options.hpp"
 #include "cli/stress_text.hpp"
 #include "cli/stress_watch.hpp"
@@ -71,7 +72,7 @@ std::chrono::milliseconds patience(const StressOptions& options, const stress::S
                                     : 12.0 * static_cast<double>(request.drivers.size()) *
                                           static_cast<double>(request.configurations.size()) * options.repeat;
     const auto seconds = std::min(points * (options.duration_s + 10) * 4, 7 * 86400.0);
-    return std::chrono::minutes{30} + std::chrono::milliseconds{static_cast<std::int64_t>(seconds * 1000)};
+    return std::chrono::minutes{30} + milliseconds_of(seconds);
 }
 
 lab::LabRequest lab_request(const StressOptions& options, const stress::SweepRequest& sweep) {
@@ -105,7 +106,11 @@ int run(const StressOptions& options) {
         remark(fmt::format("metrics at port {}, under /metrics\n", *port));
     ProgressLine progress{is_terminal(STDOUT_FILENO) && !options.json ? STDOUT_FILENO : STDERR_FILENO,
                           options.json && !is_terminal(STDERR_FILENO)};
-    GrowingDocument document{*path, options.command_line};
+    const auto complete = [&](report::RunResult run) {
+        run.command_line = options.command_line;
+        return run;
+    };
+    GrowingDocument document{*path, complete};
     const bool colour = is_terminal(STDOUT_FILENO);
     const auto say = [&](const std::string& text) {
         progress.clear();
@@ -131,17 +136,18 @@ int run(const StressOptions& options) {
         .sampled = [&](const stress::SweepSample& sample) { (*watch)->sampled(sample); },
         .exits = [&](const stress::SweepExits& exits) { (*watch)->exits(exits); },
         .ipis = [&](const stress::SweepIpis& ipis) { (*watch)->ipis(ipis); }};
-    auto result = stress::sweep(*request, **supervisor, observer);
+    const auto result = complete(stress::sweep(*request, **supervisor, observer));
     progress.clear();
-    if (auto closed = (*watch)->close(); !closed)
+    const auto closed = (*watch)->close();
+    if (!closed)
         complain(closed.error());
     if (unwritten) // in between; the end is another matter
         complain(*unwritten);
-    result.command_line = options.command_line;
-    return conclude(result, *path, options.json, [&] {
+    const int status = conclude(result, *path, options.json, [&] {
         if (!result.sweep->points.empty())
             print(fit_lines(result.sweep->fits) + sweep_conclusion(result, path->string()));
     });
+    return status == 0 && !closed ? exit_code(closed.error().kind) : status;
 }
 
 void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOptions>& options) {
@@ -156,7 +162,7 @@ void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOpti
     runner
         ->add_option("--duration", options->duration_s,
                      "Seconds that a driver works at each point; of `all`, seconds in total")
-        ->check(CLI::Range(0.01, 1e6))
+        ->check(seconds_from(0.01))
         ->capture_default_str();
     runner
         ->add_option("--repeat", options->repeat,
@@ -179,14 +185,13 @@ void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOpti
         ->add_option("--topology", options->topologies,
                      "Shapes that the guest is shown; one each time it is given")
         ->type_name("SHAPE")
-        ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->allow_extra_args(false);
     runner->add_option("--memory", options->memory, "Guest memory [what vCPUs and driver need]")
         ->type_name("SIZE");
     runner
         ->add_option("--timeout", options->timeout_s,
                      "Seconds beyond its duration after which a point has hung [60, and 0.15 for each vCPU]")
-        ->check(CLI::NonNegativeNumber);
+        ->check(no_or_more_seconds());
     runner
         ->add_option(
             "--where", options->where,

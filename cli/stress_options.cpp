@@ -1,6 +1,7 @@
 #include "cli/stress_options.hpp"
 
 #include "cli/placement_options.hpp"
+#include "cli/seconds.hpp"
 #include "stress/drivers/registry.hpp"
 
 namespace nestbed::cli {
@@ -10,7 +11,7 @@ namespace {
 constexpr std::size_t most_configurations = 256;
 
 std::chrono::milliseconds to_ms(double seconds) {
-    return std::chrono::milliseconds{static_cast<std::int64_t>(seconds * 1000)};
+    return milliseconds_of(seconds);
 }
 
 } // namespace

@@ -10,6 +10,7 @@
 #include "cli/output.hpp"
 #include "cli/progress_line.hpp"
 #include "cli/results.hpp"
+#include "cli/seconds.hpp"
 #include "cli/tower_text.hpp"
 #include "core/supervise/supervisor.hpp"
 #include "guests/tower.hpp"
@@ -36,7 +37,7 @@ int run_tower(const TowerOptions& options) {
         return complain(path.error());
     auto request = options.request;
     request.directory = fs::absolute(*path).lexically_normal().parent_path();
-    request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+    request.timeout = milliseconds_of(options.timeout_s);
     if (!options.kernel.empty()) {
         request.kernel = lab::KernelFiles{.image = options.kernel, .modules = {}};
         if (!options.modules.empty())
@@ -91,7 +92,7 @@ void add_tower_command(CLI::App& app, Action& action, std::vector<std::string> c
         ->type_name("DIR")
         ->needs(kernel);
     command->add_option("--timeout", options->timeout_s, "Seconds that all of it may take")
-        ->check(CLI::PositiveNumber)
+        ->check(some_seconds())
         ->capture_default_str();
     command
         ->add_option("-o,--output", options->directory,

@@ -14,6 +14,7 @@
 #include "cli/progress_line.hpp"
 #include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
+#include "cli/seconds.hpp"
 #include "cli/validate_text.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/supervise/supervisor.hpp"
@@ -42,7 +43,7 @@ stress::ValidateRequest to_request(const ValidateOptions& options, const stress:
                                     .seed = options.seed,
                                     .lab = options.where == "auto"};
     if (options.timeout_s > 0)
-        request.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(options.timeout_s * 1000)};
+        request.timeout = milliseconds_of(options.timeout_s);
     return request;
 }
 
@@ -124,7 +125,7 @@ void add_validate_command(CLI::App& app, Action& action, std::vector<std::string
     command
         ->add_option("--timeout", options->timeout_s,
                      "Seconds that a check may take [60, and 0.15 for each vCPU]")
-        ->check(CLI::NonNegativeNumber);
+        ->check(no_or_more_seconds());
     command
         ->add_option("--where", options->where,
                      "host, lab (an emulated AMD machine), or auto: the lab for all of it where there is no "

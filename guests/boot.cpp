@@ -21,7 +21,7 @@ namespace {
 using namespace std::chrono_literals;
 using supervise::Clock;
 
-constexpr std::uint64_t largest_file = 16 * GiB;
+constexpr std::uint64_t largest_file = 4 * GiB; // boot protocols have 32 bits for it
 // Images of kvm-unit-tests that cannot test here write this, so that QEMU ends with the status 77.
 constexpr std::uint64_t skipped = 77 / 2;
 constexpr auto for_ever = std::chrono::hours{24 * 365};
@@ -65,16 +65,8 @@ private:
                 return tl::unexpected{pattern.error()};
             _expect = std::move(*pattern);
         }
-        auto image = topology::read_text_file(_request.image, largest_file);
-        if (!image)
-            return tl::unexpected{image.error()};
-        _image = std::move(*image);
-        if (!_request.initrd.empty()) {
-            auto initrd = topology::read_text_file(_request.initrd, largest_file);
-            if (!initrd)
-                return tl::unexpected{initrd.error()};
-            _initrd = std::move(*initrd);
-        }
+        if (auto read = read_files(); !read)
+            return read;
         auto asked = _request.machine;
         if (!asked.vcpus && !asked.all_vcpus && !asked.shape)
             asked.vcpus = 1;
@@ -91,6 +83,22 @@ private:
         run.plan = plan;
         if (_observer.planned)
             _observer.planned(run);
+        return {};
+    }
+
+    // Pipes, too, by a shell's <( ).
+    Status read_files() {
+        const supervise::EndAtOnce while_nothing_is_there;
+        auto image = topology::read_text_file(_request.image, largest_file);
+        if (!image)
+            return tl::unexpected{image.error()};
+        _image = std::move(*image);
+        if (!_request.initrd.empty()) {
+            auto initrd = topology::read_text_file(_request.initrd, largest_file);
+            if (!initrd)
+                return tl::unexpected{initrd.error()};
+            _initrd = std::move(*initrd);
+        }
         return {};
     }
 
@@ -129,6 +137,12 @@ private:
         pc->start();
         const auto ended = pc->await_ending([&] { return _request.expect && console.seen(); },
                                             _request.timeout.value_or(for_ever));
+        // Whoever takes the console may stand still, and is waited for where the guest has ended by itself.
+        if (!ended && _observer.hurry)
+            _observer.hurry();
+        pc->flush_console();
+        if (ended && *ended)
+            console.finish();
         if (_observer.ended)
             _observer.ended();
         if (const auto at = console.first_line_at())

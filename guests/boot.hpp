@@ -37,6 +37,7 @@ struct BootObserver {
     std::function<void(const report::RunResult&)> planned; // host, machine and plan are known
     std::function<void(pc::Pc&)> started;                  // may be typed to from now on, until `ended`
     std::function<void()> ended;
+    std::function<void()> hurry = {}; // it was ended from outside: `console` shall wait for nobody any more
     std::function<void(std::span<const std::byte>)> console;             // from vCPU threads, one at a time
     std::function<void(std::span<const std::byte>)> second_console = {}; // the same of COM2; empty: no COM2
     std::function<void(const report::CheckResult&)> checked;

@@ -17,6 +17,12 @@ void Console::take(std::span<const std::byte> bytes) {
     }
 }
 
+void Console::finish() {
+    const std::lock_guard lock{_mutex};
+    if (!_line.empty())
+        end_line();
+}
+
 void Console::end_line() {
     if (!_first_line_at)
         _first_line_at = Clock::now();

@@ -33,6 +33,9 @@ public:
 
     void take(std::span<const std::byte> bytes);
 
+    // The guest has ended: what it said last is a line as well.
+    void finish();
+
     // Whether a line has matched; true where nothing was expected.
     [[nodiscard]] bool seen() const;
     [[nodiscard]] std::optional<std::string> matched_line() const;

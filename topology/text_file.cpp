@@ -24,9 +24,15 @@ Result<std::string> read_text_file(const std::string& path, std::size_t max_byte
     std::string text;
     // A kernel or an initrd has many megabytes, which would be copied each time that the text grows. A file
     // of /proc says that it has none.
+    const auto refuse = [&] {
+        return fail(ErrorKind::bad_input, asked, fmt::format("larger than {}", format_size(max_bytes)));
+    };
     struct stat status {};
-    if (::fstat(fd.get(), &status) == 0 && status.st_size > 0)
-        text.reserve(std::min(static_cast<std::size_t>(status.st_size), max_bytes));
+    if (::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
+        if (static_cast<std::uint64_t>(status.st_size) > max_bytes)
+            return refuse();
+        text.reserve(static_cast<std::size_t>(status.st_size));
+    }
     std::array<char, 65536> chunk{};
     for (;;) {
         const auto got = ::read(fd.get(), chunk.data(), chunk.size());
@@ -36,9 +42,9 @@ Result<std::string> read_text_file(const std::string& path, std::size_t max_byte
             return fail_errno(ErrorKind::bad_input, asked);
         if (got == 0)
             return text;
+        if (static_cast<std::size_t>(got) > max_bytes - text.size())
+            return refuse();
         text.append(chunk.data(), static_cast<std::size_t>(got));
-        if (text.size() > max_bytes)
-            return fail(ErrorKind::bad_input, asked, fmt::format("larger than {}", format_size(max_bytes)));
     }
 }
 

@@ -1,6 +1,7 @@
 #include "core/device/serial.hpp"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "core/device/register_bytes.hpp"
@@ -40,7 +41,12 @@ void Serial::access(const PortAccess& access) {
 }
 
 std::size_t Serial::feed(std::span<const std::byte> bytes) {
-    const std::lock_guard lock{_mutex};
+    // Held for long while whoever takes the output has no room; the control thread must not wait for that.
+    const std::unique_lock lock{_mutex, std::try_to_lock};
+    if (!lock) {
+        _input_refused = true;
+        return 0;
+    }
     refill();
     const auto taken = std::min(bytes.size(), input_bytes - _input.size());
     _input.insert(_input.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));

@@ -16,6 +16,7 @@
 
 #include "base/units.hpp"
 #include "core/machine/process_limits.hpp"
+#include "core/supervise/supervisor.hpp"
 #include "topology/bind.hpp"
 
 namespace nestbed::machine {
@@ -91,9 +92,21 @@ void add_chunks(std::vector<Chunk>& chunks, std::byte* start, std::uint64_t byte
 }
 
 Status prefault_all(std::vector<Chunk>& chunks, std::size_t page, std::size_t vcpus) {
-    const auto work = [page](Chunk& chunk) {
-        chunk.status = topology::pin_this_thread(chunk.pus).and_then(
-            [&] { return topology::prefault(chunk.start, chunk.bytes, page); });
+    // The control thread waits here for the threads: a signal is theirs to see.
+    const auto populate = [page](const Chunk& chunk) -> Status {
+        const std::size_t most_at_once = std::max<std::size_t>(page, 256 * MiB);
+        for (std::size_t done = 0; done < chunk.bytes; done += most_at_once) {
+            if (supervise::is_end_pending())
+                return fail(ErrorKind::cancelled, "prefault guest memory", "stopped by a signal");
+            if (auto present =
+                    topology::prefault(chunk.start + done, std::min(most_at_once, chunk.bytes - done), page);
+                !present)
+                return present;
+        }
+        return {};
+    };
+    const auto work = [&](Chunk& chunk) {
+        chunk.status = topology::pin_this_thread(chunk.pus).and_then([&] { return populate(chunk); });
     };
     std::vector<std::jthread> threads;
     threads.reserve(chunks.size());

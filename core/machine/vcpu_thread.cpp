@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <tuple>
 #include <utility>
 
@@ -103,6 +104,17 @@ std::optional<TscSample> sample_tsc(const kvm::Vcpu& vcpu) {
     return closest;
 }
 
+// Nothing else catches on a vCPU's thread.
+template<typename Work>
+auto where_memory_lasts(const char* asked, Work work) -> decltype(work()) {
+    try {
+        return work();
+    } catch (const std::bad_alloc&) {
+        // Texts that std::string keeps in itself.
+        return tl::unexpected{Error{ErrorKind::host_lacks, asked, "out of memory", {}}};
+    }
+}
+
 } // namespace
 
 void prepare_kick_signal() {
@@ -160,14 +172,14 @@ void VcpuThread::say(VcpuEvent::Kind kind, Error error, std::optional<std::uint3
 void VcpuThread::live() {
     _tid = static_cast<pid_t>(::syscall(SYS_gettid));
     ::pthread_setname_np(::pthread_self(), fmt::format("vCPU {}", _index).c_str()); // for top -H, perf
-    auto vcpu = set_up();
+    auto vcpu = where_memory_lasts("set up a vCPU", [&] { return set_up(); });
     if (!vcpu)
         return say(VcpuEvent::Kind::failed, vcpu.error());
     share(&vcpu->shared());
     say(VcpuEvent::Kind::ready);
     _context.started.wait(0);
     if (_context.started == 1) {
-        const auto ended = run(*vcpu);
+        const auto ended = where_memory_lasts("run a vCPU", [&] { return run(*vcpu); });
         // A vCPU that died keeps its state until the machine is stopped, for a snapshot that shows all of
         // them.
         if (!ended)
@@ -266,16 +278,24 @@ Status VcpuThread::set_capabilities(const kvm::Vcpu& vcpu) const {
 
 Status VcpuThread::run(const kvm::Vcpu& vcpu) {
     auto& shared = vcpu.shared();
+    // EAGAIN: this vCPU has just taken its SIPI and wants to be run again. But also where KVM may not have
+    // the thread that it starts for a machine, each time.
+    constexpr unsigned most_in_a_row = 10'000;
+    unsigned in_a_row = 0;
     while (!_context.stop.load(std::memory_order_relaxed)) {
         const int error = vcpu.run();
         if (error != 0) [[unlikely]] {
-            // EAGAIN: this vCPU has just taken its SIPI and wants to be run again.
-            if (error == EINTR || error == EAGAIN)
+            if (error == EINTR || (error == EAGAIN && ++in_a_row < most_in_a_row))
                 continue;
+            if (error == EAGAIN)
+                return tl::unexpected{thread_refused(fmt::format("KVM_RUN of vCPU {}", _index), error,
+                                                     threads_needed(_context.plan->vcpus.size()) + 1,
+                                                     threads_allowed())};
             remember(shared.exit_reason, 0);
             return fail(ErrorKind::check_failed, fmt::format("KVM_RUN of vCPU {}", _index),
                         fmt::format("{}, last exit {}", errno_text(error), exit_text(shared.exit_reason)));
         }
+        in_a_row = 0;
         if (auto handled = handle_exit(vcpu); !handled) [[unlikely]]
             return handled;
     }

@@ -119,7 +119,6 @@ Result<std::optional<PcEnding>> Pc::await_ending(const std::function<bool()>& co
                                                  std::chrono::milliseconds deadline) {
     const auto ended = _chassis->await([&] { return _devices->ending().has_value() || condition(); },
                                        deadline, "run the guest");
-    _devices->flush_console();
     if (const auto asked = _devices->ending())
         return to_pc(*asked);
     if (ended)

@@ -14,15 +14,37 @@ namespace nestbed::supervise {
 
 namespace {
 
+// SIGHUP unless it is ignored, as under nohup(1): a terminal that goes away ends the run in good order, too.
 sigset_t ending_signals() {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
+    struct sigaction hangup {};
+    if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(&set, SIGHUP);
     return set;
 }
 
 } // namespace
+
+EndAtOnce::EndAtOnce() {
+    const auto set = ending_signals();
+    ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+EndAtOnce::~EndAtOnce() {
+    const auto set = ending_signals();
+    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+bool is_end_pending() {
+    sigset_t pending;
+    sigemptyset(&pending);
+    ::sigpending(&pending);
+    return ::sigismember(&pending, SIGINT) == 1 || ::sigismember(&pending, SIGTERM) == 1 ||
+           ::sigismember(&pending, SIGHUP) == 1;
+}
 
 Result<std::unique_ptr<Supervisor>> Supervisor::create() {
     if (auto ready = use_epoll_scheduler(); !ready)

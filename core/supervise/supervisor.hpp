@@ -1,4 +1,4 @@
-// The control thread's side of a run: waits with deadlines, cancelled by SIGINT and SIGTERM.
+// The control thread's side of a run: waits with deadlines, cancelled by SIGINT, SIGTERM and SIGHUP.
 #pragma once
 
 #include <functional>
@@ -16,11 +16,28 @@
 
 namespace nestbed::supervise {
 
+// While it lives, SIGINT, SIGTERM and SIGHUP end the process at once, as they do without a Supervisor: for
+// work of the control thread that may wait for ever and that leaves nothing behind, such as reading from a
+// pipe.
+class EndAtOnce {
+public:
+    EndAtOnce();
+    EndAtOnce(const EndAtOnce&) = delete;
+    EndAtOnce& operator=(const EndAtOnce&) = delete;
+    EndAtOnce(EndAtOnce&&) = delete;
+    EndAtOnce& operator=(EndAtOnce&&) = delete;
+    ~EndAtOnce();
+};
+
+// Whether one of these signals has come that the Supervisor has not taken yet, as its thread is at work. Any
+// thread.
+[[nodiscard]] bool is_end_pending();
+
 // Made by the first thread before it starts others, since those inherit its signal mask. All of it is used by
 // fibers of that thread only.
 class Supervisor {
 public:
-    // Blocks SIGINT and SIGTERM and takes them from a signalfd. Errors: host_lacks when there is no
+    // Blocks SIGINT, SIGTERM and SIGHUP and takes them from a signalfd. Errors: host_lacks when there is no
     // descriptor left.
     [[nodiscard]] static Result<std::unique_ptr<Supervisor>> create();
 

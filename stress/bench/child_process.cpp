@@ -222,8 +222,12 @@ Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chron
         constexpr decltype(left) most_at_once = 60'000;
         if (::poll(waiting.data(), waiting.size(), static_cast<int>(std::min(left, most_at_once))) <= 0)
             continue;
-        if (signalled.revents != 0)
+        if (signalled.revents != 0) {
+            // Taken, or it would come once more when it is no longer blocked.
+            signalfd_siginfo taken{};
+            [[maybe_unused]] const auto got = ::read(signals.fd(), &taken, sizeof taken);
             return fail(ErrorKind::cancelled, asked(), "stopped by a signal");
+        }
         if (prints.revents != 0 && !output.read_stdout(prints.fd) && output.at_end())
             prints.fd = -1; // poll() passes over it
         if (complains.revents != 0 && !output.read_stderr(complains.fd) && output.at_end())

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include <sys/epoll.h>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 #include <fmt/format.h>
+
+#include "core/machine/process_limits.hpp"
 
 namespace nestbed::stress {
 
@@ -59,7 +62,13 @@ Result<EventfdRelay> EventfdRelay::start(std::vector<Line> lines) {
         return fail_errno(ErrorKind::host_lacks, fmt::format("watch {} eventfds", made._lines.size()),
                           "raise `ulimit -n`");
     // The vectors' contents stay where they are when the relay is moved.
-    made._thread = std::thread{&relay, made._epoll.get(), made._lines.data(), made._counts.data()};
+    try {
+        made._thread = std::thread{&relay, made._epoll.get(), made._lines.data(), made._counts.data()};
+    } catch (const std::system_error& error) {
+        return tl::unexpected{
+            machine::thread_refused("start the thread between eventfds", error.code().value(),
+                                    machine::threads_needed(made._lines.size()), machine::threads_allowed())};
+    }
     return made;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -109,6 +110,44 @@ TEST_F(Multiboot, ATimeout) {
     EXPECT_LT(child.seconds_to_end, 20);
     // Theirs is timeout(1)'s.
     EXPECT_EQ(run({"timeout", "1", NESTBED_AS_QEMU, "-kernel", guest, "-append", "h"}).exit_code, 124);
+}
+
+// An image that says it is good does not make good what else was asked.
+TEST_F(Multiboot, ExpectedLinesThatDidNotCome) {
+    NESTBED_NEEDS_KVM();
+    EXPECT_EQ(boot("0", {"--expect", "online 1"}).exit_code, 0);
+    const auto child = boot("0", {"--expect", "no such line"});
+    EXPECT_EQ(child.exit_code, 1);
+    EXPECT_THAT(child.last_output, HasSubstr("FAIL  boot.expected"));
+}
+
+// As under a pager at its first page: the pipe has no room, and nobody makes any.
+TEST_F(Multiboot, AReaderThatStandsStillDoesNotKeepItFromEnding) {
+    NESTBED_NEEDS_KVM();
+    const auto child = run(
+        {"bash", "-c",
+         fmt::format("mkfifo {0}/pipe && exec 3<>{0}/pipe && head -c 65536 /dev/zero >&3; "
+                     "{1} boot {2} --append h --timeout 1 --where host -o {0} >&3; echo ended with $? >&2",
+                     folder().string(), NESTBED_PROGRAM, guest)});
+    EXPECT_THAT(child.last_output, HasSubstr("ended with 1\n"));
+    EXPECT_THAT(child.last_output, HasSubstr("not done within its deadline"));
+    EXPECT_LT(child.seconds_to_end, 30);
+}
+
+// Nor does a stderr that takes nothing: results are kept, and the exit code is that of the run.
+TEST_F(Multiboot, AStderrThatIsFull) {
+    NESTBED_NEEDS_KVM();
+    const auto full = [&](const std::string& rest) {
+        return run({"bash", "-c", std::string{NESTBED_PROGRAM} + " boot " + rest + " 2>/dev/full"}).exit_code;
+    };
+    EXPECT_EQ(full("/nonexistent -o " + folder().string()), 2);
+    EXPECT_EQ(full(guest + " --append 7 --where host -o " + folder().string()), 7);
+    EXPECT_TRUE(std::filesystem::exists(folder() / "run.json"));
+}
+
+TEST_F(Multiboot, TimesThatAreNone) {
+    for (const auto* const time : {"nan", "1e300", "-1", "soon"})
+        EXPECT_EQ(boot("0", {"--timeout", time}).exit_code, 2) << time;
 }
 
 TEST_F(Multiboot, WithoutASerialPortNothingIsPrinted) {

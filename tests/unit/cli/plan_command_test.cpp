@@ -201,7 +201,7 @@ struct Refused {
 TEST_F(PlanCommand, RefusesAndSaysWhatAndWhere) {
     const Refused cases[] = {
         {"m.csv", "0,1,2\n1,0,2\n", "--policy=traffic:", "2 rows of 3 numbers: not square"},
-        {"m.csv", "0,1\n-1,0\n", "--policy=traffic:", "line 2, column 1: -1 is negative"},
+        {"m.csv", "0,1\n-1,0\n", "--policy=traffic:", "line 2, column 1: \"-1\" is negative"},
         {"m.csv", "0,nan\n1,0\n", "--policy=traffic:", "line 1, column 2: \"nan\" is not finite"},
         {"m.csv", "0,1e300\n1,0\n", "--policy=traffic:", "is above"},
         {"m.csv", "0,1e400\n1,0\n", "--traffic=", "too large"},

@@ -55,6 +55,16 @@ TEST_F(ConsoleTest, TellsOnceOfTheFirstLineThatMatches) {
     EXPECT_EQ(told, 1);
 }
 
+TEST_F(ConsoleTest, TheLastLineNeedsNoEnd) {
+    auto console = make("passed");
+    say(console, "all passed");
+    EXPECT_FALSE(console.seen());
+    console.finish();
+    EXPECT_EQ(console.matched_line(), "all passed");
+    console.finish();
+    EXPECT_THAT(console.last_lines(), ElementsAre("all passed"));
+}
+
 TEST_F(ConsoleTest, TheFirstLineHasATime) {
     auto console = make();
     say(console, "no end");

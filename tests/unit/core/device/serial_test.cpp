@@ -55,6 +55,19 @@ private:
     std::vector<std::string> _batches;
 };
 
+// Its taker may stand still for as long as it likes; whoever types comes again later.
+TEST(Serial, TakesNothingWhileItsOutputIsHeldUp) {
+    std::size_t fed = 1;
+    Serial* self = nullptr;
+    Serial serial{{.output = [&](std::span<const std::byte>) {
+        std::thread{[&] { fed = self->feed(bytes_of("x")); }}.join();
+    }}};
+    self = &serial;
+    out_string(serial, base, "\n");
+    EXPECT_EQ(fed, 0U);
+    EXPECT_EQ(serial.feed(bytes_of("x")), 1U);
+}
+
 TEST_F(SerialTest, ALineIsOneBatch) {
     for (const char c : std::string{"PASS: a\r"})
         out(serial, base, static_cast<std::uint8_t>(c));

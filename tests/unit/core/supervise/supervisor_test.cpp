@@ -94,7 +94,8 @@ TEST_P(EndingSignal, ToTheProcessCancels) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EndingSignal,
-                         testing::Values(std::pair{SIGTERM, "Terminated"}, std::pair{SIGINT, "Interrupt"}),
+                         testing::Values(std::pair{SIGTERM, "Terminated"}, std::pair{SIGINT, "Interrupt"},
+                                         std::pair{SIGHUP, "Hangup"}),
                          [](const auto& test_case) { return std::string{test_case.param.second}; });
 
 bool is_blocked(int signal) {
@@ -112,6 +113,20 @@ TEST_F(SupervisorTest, SignalsAreTakenOnlyWhileItLives) {
     supervisor.reset();
     EXPECT_FALSE(is_blocked(SIGTERM));
     EXPECT_FALSE(is_blocked(SIGINT));
+}
+
+TEST_F(SupervisorTest, WhatMayWaitForEverEndsAtOnce) {
+    {
+        const EndAtOnce at_once;
+        EXPECT_FALSE(is_blocked(SIGTERM));
+        EXPECT_FALSE(is_blocked(SIGHUP));
+    }
+    EXPECT_TRUE(is_blocked(SIGTERM));
+    EXPECT_FALSE(is_end_pending());
+    ASSERT_EQ(::kill(::getpid(), SIGTERM), 0);
+    EXPECT_TRUE(is_end_pending());
+    EXPECT_FALSE(supervisor->await([] { return false; }, far(), "never"));
+    EXPECT_FALSE(is_end_pending()) << "the supervisor has taken it";
 }
 
 TEST_F(SupervisorTest, CanBeMadeAgain) {

@@ -111,7 +111,7 @@ TEST(RunChild, PassesACancellationOn) {
     ::raise(SIGINT);
     const auto run = shell("sleep 30");
     const timespec at_once{};
-    ::sigtimedwait(&interrupts, nullptr, &at_once);
+    EXPECT_EQ(::sigtimedwait(&interrupts, nullptr, &at_once), -1) << "it was taken, and ends nobody else";
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     ASSERT_FALSE(run);
     EXPECT_EQ(run.error().kind, ErrorKind::cancelled);
