@@ -100,7 +100,8 @@ Indexes siblings_last_order(const UsableHost& usable) {
     return order;
 }
 
-// Whole cores, these by turns over packages, nodes and caches.
+// Siblings by twos, their cores by turns over packages, nodes and caches. A core's odd PU would part all
+// pairs behind it and comes after them.
 Indexes pairs_order(const Host& host, const UsableHost& usable) {
     std::unordered_map<std::uint32_t, Indexes> siblings;
     Indexes firsts;
@@ -109,11 +110,16 @@ Indexes pairs_order(const Host& host, const UsableHost& usable) {
         if (usable.thread[pu] == 0)
             firsts.push_back(pu);
     }
-    Indexes order;
+    Indexes order, singles;
     for (const auto first : spread(host, usable, firsts, 0)) {
-        const auto& core = siblings[host.pus[first].core];
+        auto& core = siblings[host.pus[first].core];
+        if (core.size() % 2 == 1) {
+            singles.push_back(core.back());
+            core.pop_back();
+        }
         order.insert(order.end(), core.begin(), core.end());
     }
+    order.insert(order.end(), singles.begin(), singles.end());
     return order;
 }
 

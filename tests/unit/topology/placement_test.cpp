@@ -121,6 +121,16 @@ TEST(ChoosePus, NumaKeepsSiblingsTogetherWhereItCan) {
     EXPECT_THAT(choose_pus(Policy::numa, 5, 0, host, *usable), ElementsAre(0, 1, 8, 16, 24));
 }
 
+TEST(ChoosePus, ACoreWithAnOddNumberOfPusPartsNoPairs) {
+    auto lame = host_of("core:4 pu:2");
+    lame.pus[1].allowed = false;
+    const auto wide = host_of("core:2 pu:3");
+    EXPECT_THAT(choose_pus(Policy::smt_pair, 7, 0, lame, usable_part(lame).value()),
+                ElementsAre(2, 3, 4, 5, 6, 7, 0));
+    EXPECT_THAT(choose_pus(Policy::smt_pair, 6, 0, wide, usable_part(wide).value()),
+                ElementsAre(0, 1, 3, 4, 2, 5));
+}
+
 TEST(ChoosePus, OvercommittedInBlocksOrByTurns) {
     const auto host = host_of("core:3 pu:1");
     const auto usable = usable_part(host);
