@@ -7,6 +7,7 @@
 #include <string_view>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "topology/host_distances.hpp"
 
@@ -72,6 +73,7 @@ private:
                 node.huge_pages.push_back({.page_bytes = attributes.page_types[i].size,
                                            .total = attributes.page_types[i].count,
                                            .free = attributes.page_types[i].count});
+            _tiers.push_back(tier_of(object));
             _memory_is_recorded = _memory_is_recorded || node.memory_bytes > 0;
             _host.nodes.push_back(std::move(node));
         }
@@ -145,17 +147,24 @@ private:
     }
 
     [[nodiscard]] std::optional<std::uint32_t> node_of(const Scope& scope) const {
-        if (scope.with_memory)
-            return scope.with_memory->index;
-        if (_host.nodes.empty())
-            return std::nullopt;
-        // A node without memory: the kernel takes the nearest that has some, and so do we.
-        return nearest_node(_host, scope.any ? scope.any->index : 0,
-                            [](const Node& node) { return node.memory_bytes > 0; });
+        const auto own = scope.any ? scope.any->index : 0;
+        if (scope.with_memory && scope.with_memory->index == own)
+            return own;
+        // A node without memory: the kernel takes the nearest that has some, and so do we. Of equals DRAM,
+        // then the one that is around the PU.
+        std::optional<std::tuple<std::uint32_t, MemoryTier, bool, std::uint32_t>> best;
+        for (std::uint32_t to = 0; to < _host.nodes.size(); ++to) {
+            const bool is_around = scope.with_memory && scope.with_memory->index == to;
+            const std::tuple rank{distance_between(_host, own, to), _tiers[to], !is_around, to};
+            if (_host.nodes[to].memory_bytes > 0 && (!best || rank < *best))
+                best = rank;
+        }
+        return best ? std::optional{std::get<3>(*best)} : std::nullopt;
     }
 
     hwloc_topology_t _topology;
     Host _host;
+    std::vector<MemoryTier> _tiers;   // by index into Host::nodes
     bool _memory_is_recorded = false; // by at least one node
     std::optional<std::uint32_t> _implied_package;
     std::map<std::uint32_t, std::uint32_t> _implied_llcs;

@@ -304,6 +304,59 @@ TEST(DiscoverFile, DisallowedIsKeptAndDramGoesBeforeOtherMemory) {
     EXPECT_EQ(host->nodes[usable->home[2]].os_index, 4U) << "its own is not allowed, this is 17 away";
 }
 
+// Two packages with a node each, the first without memory, and node 2 around both.
+std::string machine_with_memory_around(const std::string& kind_around, unsigned to_sibling,
+                                       unsigned to_around) {
+    return fmt::format(R"(<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE topology SYSTEM "hwloc2.dtd">
+<topology version="2.0">
+ <object type="Machine" os_index="0" cpuset="0x3" complete_cpuset="0x3" allowed_cpuset="0x3" nodeset="0x7"
+   complete_nodeset="0x7" allowed_nodeset="0x7" gp_index="1">
+  <object type="NUMANode" os_index="2" cpuset="0x3" complete_cpuset="0x3" nodeset="0x4" complete_nodeset="0x4"
+   local_memory="8589934592" subtype="{}" gp_index="2"/>
+  <object type="Package" os_index="0" cpuset="0x1" complete_cpuset="0x1" nodeset="0x5" complete_nodeset="0x5"
+   gp_index="3">
+   <object type="NUMANode" os_index="0" cpuset="0x1" complete_cpuset="0x1" nodeset="0x1" complete_nodeset="0x1"
+    local_memory="0" gp_index="4"/>
+   <object type="PU" os_index="0" cpuset="0x1" complete_cpuset="0x1" nodeset="0x5" complete_nodeset="0x5"
+    gp_index="5"/>
+  </object>
+  <object type="Package" os_index="1" cpuset="0x2" complete_cpuset="0x2" nodeset="0x6" complete_nodeset="0x6"
+   gp_index="6">
+   <object type="NUMANode" os_index="1" cpuset="0x2" complete_cpuset="0x2" nodeset="0x2" complete_nodeset="0x2"
+    local_memory="8589934592" subtype="DRAM" gp_index="7"/>
+   <object type="PU" os_index="1" cpuset="0x2" complete_cpuset="0x2" nodeset="0x6" complete_nodeset="0x6"
+    gp_index="8"/>
+  </object>
+ </object>
+ <distances2 type="NUMANode" nbobjs="3" kind="5" name="NUMALatency" indexing="os">
+  <indexes length="6">0 1 2 </indexes>
+  <u64values length="27">10 {} {} 12 10 50 50 50 10 </u64values>
+ </distances2>
+</topology>
+)",
+                       kind_around, to_sibling, to_around);
+}
+
+TEST(DiscoverFile, ANodeWithoutMemoryTakesTheNearest) {
+    struct Case {
+        std::string kind_around;
+        unsigned to_sibling, to_around;
+        std::uint32_t taken; // os index
+    };
+    for (const auto& [kind, to_sibling, to_around, taken] :
+         {Case{"CXL-DRAM", 12, 50, 1}, Case{"CXL-DRAM", 50, 12, 2}, Case{"CXL-DRAM", 20, 20, 1},
+          Case{"DRAM", 20, 20, 2}, Case{"DRAM", 12, 50, 1}}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", kind, to_sibling, to_around));
+        const TemporaryFile file{"around.xml", machine_with_memory_around(kind, to_sibling, to_around)};
+        const auto host = discover(file.path());
+        ASSERT_TRUE(host) << host.error().message();
+        ASSERT_EQ(host->pus.size(), 2U);
+        EXPECT_EQ(host->nodes.at(host->pus[0].node.value()).os_index, taken);
+        EXPECT_EQ(host->nodes.at(host->pus[1].node.value()).os_index, 1U) << "its own";
+    }
+}
+
 TEST(DiscoverFile, DistancesAreScaledAndFilledUp) {
     const TemporaryFile file{"odd.xml", odd_machine};
     const auto host = discover(file.path());
