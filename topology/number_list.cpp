@@ -56,13 +56,12 @@ Result<std::vector<std::uint32_t>> parse_number_list(std::string_view text, std:
         const auto run = parse_run(text.substr(0, comma), largest);
         if (!run)
             return tl::unexpected{run.error()};
-        for (auto number = run->first; number <= run->last; ++number) {
-            if ((number - run->first) % run->group >= run->used)
-                continue;
-            if (numbers.size() == most)
-                return fail(ErrorKind::bad_input, "a list of numbers", fmt::format("more than {}", most));
-            numbers.push_back(static_cast<std::uint32_t>(number));
-        }
+        for (auto group = run->first; group <= run->last; group += run->group)
+            for (auto number = group; number < group + run->used && number <= run->last; ++number) {
+                if (numbers.size() == most)
+                    return fail(ErrorKind::bad_input, "a list of numbers", fmt::format("more than {}", most));
+                numbers.push_back(static_cast<std::uint32_t>(number));
+            }
         if (comma == std::string_view::npos)
             return numbers;
         text.remove_prefix(comma + 1);
