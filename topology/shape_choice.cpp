@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include <fmt/format.h>
@@ -59,14 +60,22 @@ std::uint32_t threads_within(const std::vector<VcpuHome>& homes, std::uint32_t s
     return 1;
 }
 
+std::string within_nodes(std::uint32_t socket) {
+    return fmt::format("sockets of {}, so that none straddles two virtual nodes", socket);
+}
+
 } // namespace
 
 ShapeChoice derive_shape(const std::vector<VcpuHome>& homes, bool pinned) {
     const auto vcpus = static_cast<std::uint32_t>(homes.size());
-    if (!pinned)
-        return {.shape = {.cores = vcpus}, .reason = "one socket, since nothing is pinned"};
     const auto same_node = [](const auto& a, const auto& b) { return a.virtual_node == b.virtual_node; };
     const auto nodes = run_lengths(homes, same_node);
+    if (!pinned) {
+        const auto within_node = common_length(nodes);
+        return {.shape = {.sockets = vcpus / within_node, .cores = within_node},
+                .reason = fmt::format("{}; one thread a core, since not every vCPU is pinned to one PU",
+                                      nodes.size() == 1 ? "one socket" : within_nodes(within_node))};
+    }
     const auto packages = run_lengths(
         homes, [&](const auto& a, const auto& b) { return same_node(a, b) && a.package == b.package; });
     // Packages below the node only where they come out even and mean something.
@@ -74,9 +83,8 @@ ShapeChoice derive_shape(const std::vector<VcpuHome>& homes, bool pinned) {
     auto why = fmt::format("a socket for each run of {} vCPUs in one host package", socket);
     if (socket == 1 || socket != *std::max_element(packages.begin(), packages.end())) {
         socket = common_length(nodes);
-        why = nodes.size() == 1
-                  ? std::string{"one socket, since the vCPUs divide unevenly over packages"}
-                  : fmt::format("sockets of {}, so that none straddles two virtual nodes", socket);
+        why = nodes.size() == 1 ? std::string{"one socket, since the vCPUs divide unevenly over packages"}
+                                : within_nodes(socket);
     }
     if (packages.size() == 1)
         why = "one socket, since all vCPUs are in one host package";

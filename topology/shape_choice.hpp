@@ -28,7 +28,7 @@ struct ShapeChoice {
 // Sockets are the longest equal runs of vCPUs that stay within one host package and virtual node: a guest
 // socket that straddles two nodes would claim a last-level cache across them. Threads are host siblings where
 // each guest core has them whole. `homes` has one entry or more; `pinned` false: nothing is known of packages
-// and cores.
+// and cores, and sockets stay within virtual nodes only.
 [[nodiscard]] ShapeChoice derive_shape(const std::vector<VcpuHome>& homes, bool pinned);
 
 // What a given shape promises and the placement does not keep, in words; empty where all is well.

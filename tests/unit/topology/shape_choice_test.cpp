@@ -56,6 +56,27 @@ TEST(DeriveShape, FollowsThePlacement) {
     }
 }
 
+TEST(DeriveShape, KeepsToVirtualNodesWhereNotAllIsPinned) {
+    struct Case {
+        std::vector<std::uint32_t> nodes; // by vCPU
+        std::string shape, reason;
+    };
+    const Case cases[] = {
+        {{0, 0, 0, 0}, "1x1x4x1", "one socket; one thread a core, since not every vCPU is pinned to one PU"},
+        {{0, 0, 1, 1}, "2x1x2x1", "sockets of 2, so that none straddles two virtual nodes"},
+        {{0, 0, 1, 1, 1, 1}, "3x1x2x1", "sockets of 2"},
+        {{0, 1, 0, 1}, "4x1x1x1", "sockets of 1"},
+    };
+    for (const auto& [nodes, shape, reason] : cases) {
+        std::vector<VcpuHome> homes;
+        for (const auto node : nodes)
+            homes.push_back({.virtual_node = node});
+        const auto choice = derive_shape(homes, false);
+        EXPECT_EQ(format_shape(choice.shape), shape);
+        EXPECT_THAT(choice.reason, testing::StartsWith(reason));
+    }
+}
+
 TEST(LyingTopology, ShowsTheTruthOfOtherThreads) {
     struct Case {
         std::string host;
