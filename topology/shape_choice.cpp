@@ -29,12 +29,24 @@ std::uint32_t common_length(const std::vector<std::uint32_t>& runs) {
                            [](std::uint32_t a, std::uint32_t b) { return std::gcd(a, b); });
 }
 
+bool has_twice(std::vector<std::uint32_t>& numbers) {
+    std::sort(numbers.begin(), numbers.end());
+    return std::adjacent_find(numbers.begin(), numbers.end()) != numbers.end();
+}
+
 // Whether every `width` vCPUs in a row, from a multiple of it, are different PUs of one host core.
 bool are_siblings(const std::vector<VcpuHome>& homes, std::uint32_t width) {
-    for (std::size_t first = 0; first < homes.size(); first += width)
-        for (std::size_t i = first + 1; i < first + width; ++i)
-            if (homes[i].core != homes[first].core || homes[i].pu == homes[i - 1].pu)
+    std::vector<std::uint32_t> pus;
+    for (std::size_t first = 0; first < homes.size(); first += width) {
+        pus.clear();
+        for (std::size_t i = first; i < first + width; ++i) {
+            if (homes[i].core != homes[first].core)
                 return false;
+            pus.push_back(homes[i].pu);
+        }
+        if (has_twice(pus))
+            return false;
+    }
     return true;
 }
 
@@ -43,8 +55,7 @@ bool is_overcommitted(const std::vector<VcpuHome>& homes) {
     pus.reserve(homes.size());
     for (const auto& home : homes)
         pus.push_back(home.pu);
-    std::sort(pus.begin(), pus.end());
-    return std::adjacent_find(pus.begin(), pus.end()) != pus.end();
+    return has_twice(pus);
 }
 
 // The most siblings that any host core lends to vCPUs in a row.

@@ -225,6 +225,9 @@ TEST(BrokenPromises, AreNotedForAGivenShape) {
     const auto scattered = plan_on("core:4 pu:2", 8, Policy::scatter, Shape{.cores = 4, .threads = 2});
     ASSERT_TRUE(scattered);
     EXPECT_THAT(scattered->notes, Contains(HasSubstr("not siblings")));
+    const auto turns = plan_on("core:1 pu:2", 4, Policy::scatter, Shape{.cores = 1, .threads = 4});
+    ASSERT_TRUE(turns);
+    EXPECT_THAT(turns->notes, Contains(HasSubstr("not siblings"))) << "four threads on two PUs, by turns";
 }
 
 } // namespace
