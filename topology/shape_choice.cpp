@@ -92,10 +92,12 @@ ShapeChoice derive_shape(const std::vector<VcpuHome>& homes, bool pinned) {
     // Packages below the node only where they come out even and mean something.
     auto socket = common_length(packages);
     auto why = fmt::format("a socket for each run of {} vCPUs in one host package", socket);
-    if (socket == 1 || socket != *std::max_element(packages.begin(), packages.end())) {
+    if (const auto longest = *std::max_element(packages.begin(), packages.end());
+        socket == 1 || socket != longest) {
         socket = common_length(nodes);
-        why = nodes.size() == 1 ? std::string{"one socket, since the vCPUs divide unevenly over packages"}
-                                : within_nodes(socket);
+        why = nodes.size() > 1 ? within_nodes(socket)
+              : longest == 1   ? "one socket, since neighbours are in different packages"
+                               : "one socket, since the vCPUs divide unevenly over packages";
     }
     if (packages.size() == 1)
         why = "one socket, since all vCPUs are in one host package";

@@ -56,6 +56,22 @@ TEST(DeriveShape, FollowsThePlacement) {
     }
 }
 
+TEST(DeriveShape, SaysWhyPackagesAreNoSockets) {
+    struct Case {
+        std::uint32_t vcpus;
+        Policy policy;
+        std::string reason;
+    };
+    for (const auto& [vcpus, policy, reason] :
+         {Case{8, Policy::scatter, "since neighbours are in different packages"},
+          Case{11, Policy::compact, "since the vCPUs divide unevenly over packages"},
+          Case{8, Policy::compact, "since all vCPUs are in one host package"}}) {
+        const auto made = plan_on("pack:2 core:4 pu:2", vcpus, policy);
+        ASSERT_TRUE(made);
+        EXPECT_THAT(made->notes, testing::Contains(testing::HasSubstr(reason))) << vcpus;
+    }
+}
+
 TEST(DeriveShape, KeepsToVirtualNodesWhereNotAllIsPinned) {
     struct Case {
         std::vector<std::uint32_t> nodes; // by vCPU
