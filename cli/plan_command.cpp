@@ -132,14 +132,24 @@ Result<std::string> compare(const PlanOptions& options, stress::MachineRequest v
         {{"host", report::to_json(host)}, {"traffic", judged->name}, {"comparison", std::move(ranked)}});
 }
 
-// One plan, with all that was asked for about it.
-Result<std::string> show(const PlanOptions& options, const topology::Plan& plan, const topology::Host& host) {
+Status write_files(const PlanOptions& options, const topology::Plan& plan, const topology::Host& host) {
+    if (!options.write.empty() && plan.vcpus.size() > topology::max_plan_file_vcpus)
+        return fail(
+            ErrorKind::bad_input, fmt::format("--write with {} vCPUs", plan.vcpus.size()),
+            fmt::format("a plan file has at most {}", topology::max_plan_file_vcpus),
+            fmt::format("use --vcpus {} or fewer, or leave --write out", topology::max_plan_file_vcpus));
     if (!options.svg.empty())
         if (auto written = write_file(options.svg, report::format_svg(plan, host)); !written)
-            return tl::unexpected{written.error()};
+            return written;
     if (!options.write.empty())
-        if (auto written = write_file(options.write, topology::format_plan_file(plan, host)); !written)
-            return tl::unexpected{written.error()};
+        return write_file(options.write, topology::format_plan_file(plan, host));
+    return {};
+}
+
+// One plan, with all that was asked for about it.
+Result<std::string> show(const PlanOptions& options, const topology::Plan& plan, const topology::Host& host) {
+    if (auto written = write_files(options, plan, host); !written)
+        return tl::unexpected{written.error()};
     nlohmann::ordered_json json{{"host", report::to_json(host)}, {"plan", report::to_json(plan)}};
     auto text = report::format_plan(plan, host,
                                     options.verbose ? report::Verbosity::verbose : report::Verbosity::normal);

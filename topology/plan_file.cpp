@@ -27,9 +27,10 @@ namespace {
 
 constexpr std::int64_t file_version = 1;
 constexpr std::size_t max_file_bytes = 16 * MiB;
-constexpr std::uint32_t max_vcpus = 1U << 16; // sixteen times what KVM on x86-64 allows
-constexpr std::size_t max_nodes = 1024;       // Linux's CONFIG_NODES_SHIFT is at most 10
-constexpr std::uint32_t max_index = 1U << 20; // of PUs and nodes, as in hwloc_source.cpp
+constexpr std::uint32_t max_vcpus = max_plan_file_vcpus;
+constexpr std::size_t max_nodes = 1024;              // Linux's CONFIG_NODES_SHIFT is at most 10
+constexpr std::uint32_t max_index = 1U << 20;        // of PUs and nodes, as in hwloc_source.cpp
+constexpr std::size_t max_shared = 16UL * max_vcpus; // of an "any_of": its PUs times its vCPUs
 
 tl::unexpected<Error> refuse(const toml::source_region& where, std::string why, std::string remedy = {}) {
     return fail(ErrorKind::bad_input, fmt::format("plan file, line {}", where.begin.line), std::move(why),
@@ -174,7 +175,7 @@ Status read_vcpus(const toml::table& table, const PlanFile& file, Places& places
         return refuse(table.get("pus")->source(),
                       fmt::format("{} PUs for {} vCPUs", pus.size(), vcpus->size()),
                       "give one PU for each vCPU, in their order");
-    if (shared && vcpus->size() * pus.size() > 16 * max_vcpus)
+    if (shared && vcpus->size() * pus.size() > max_shared)
         return refuse(table.get("any_of")->source(), "too many PUs for so many vCPUs");
     if (shared) {
         std::sort(pus.begin(), pus.end());
@@ -301,8 +302,14 @@ std::string format_plan_file(const Plan& plan, const Host& host) {
         }
         if (!vcpus.empty())
             text += format_vcpus(vcpus, node.virtual_node, "pus", pus);
-        for (const auto& [any_of, members] : others)
-            text += format_vcpus(members, node.virtual_node, "any_of", any_of);
+        for (const auto& [any_of, members] : others) {
+            const auto most = std::max(std::size_t{1}, max_shared / std::max(std::size_t{1}, any_of.size()));
+            for (std::span<const std::uint32_t> left{members}; !left.empty();) {
+                const auto part = left.first(std::min(most, left.size()));
+                text += format_vcpus(part, node.virtual_node, "any_of", any_of);
+                left = left.subspan(part.size());
+            }
+        }
     }
     return text;
 }

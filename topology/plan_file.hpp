@@ -30,6 +30,9 @@ struct PlanFile {
     [[nodiscard]] std::uint64_t memory_bytes() const;
 };
 
+// Sixteen times what KVM on x86-64 allows.
+inline constexpr std::uint32_t max_plan_file_vcpus = 1U << 16;
+
 // What can be told without a host. Errors: bad_input, with the line, for text that is no TOML, fields that
 // are unknown, missing or of another type, numbers out of range, and vCPUs that are placed twice or not at
 // all.
@@ -38,7 +41,8 @@ struct PlanFile {
 // Effect. Errors: bad_input.
 [[nodiscard]] Result<PlanFile> read_plan_file(const std::string& path);
 
-// parse_plan_file() reads it back to the same placement, memory and shape.
+// parse_plan_file() reads it back to the same placement, memory and shape, where the plan has at most
+// max_plan_file_vcpus.
 [[nodiscard]] std::string format_plan_file(const Plan& plan, const Host& host);
 
 // Errors: bad_input naming the vCPU or node for PUs and nodes that the host does not have, that the file

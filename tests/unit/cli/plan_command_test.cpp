@@ -238,5 +238,14 @@ TEST_F(PlanCommand, RefusesAndSaysWhatAndWhere) {
     EXPECT_THAT(both.err, HasSubstr("--compare with"));
 }
 
+TEST_F(PlanCommand, WritesNoFileThatItWouldNotRead) {
+    const auto ran = run({"--host", "core:4 pu:1", "--vcpus", "65537", "--memory", "1G", "--write",
+                          path("p.toml"), "--svg", path("p.svg")});
+    EXPECT_EQ(ran.exit_code, 2);
+    EXPECT_THAT(ran.err, AllOf(HasSubstr("a plan file has at most 65536"), HasSubstr("--vcpus 65536")));
+    EXPECT_FALSE(std::filesystem::exists(path("p.toml")));
+    EXPECT_FALSE(std::filesystem::exists(path("p.svg")));
+}
+
 } // namespace
 } // namespace nestbed::cli

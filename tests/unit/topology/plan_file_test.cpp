@@ -97,6 +97,25 @@ TEST(PlanFile, AnyPlanComesBack) {
             }
 }
 
+// What no entry may hold is in several of them.
+TEST(PlanFile, ManyVcpusOnManyPusComeBack) {
+    const auto host = discover("core:4096 pu:1");
+    ASSERT_TRUE(host);
+    PlanFile file;
+    file.nodes = {{.host_node = 0, .memory_bytes = GiB}};
+    std::vector<std::uint32_t> pus;
+    for (const auto& pu : host->pus)
+        pus.push_back(pu.os_index);
+    file.places.assign(600, {.node = 0, .pus = pus});
+    const auto made = plan_from(file, *host);
+    ASSERT_TRUE(made) << made.error().message();
+    const auto again = parse_plan_file(format_plan_file(*made, *host));
+    ASSERT_TRUE(again) << again.error().message();
+    ASSERT_EQ(again->vcpus(), 600U);
+    for (const auto& place : again->places)
+        ASSERT_EQ(place.pus, pus);
+}
+
 const std::string good = R"(version = 1
 page_size = "4K"
 topology = "1x4x1"
