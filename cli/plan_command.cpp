@@ -79,6 +79,12 @@ Result<Judged> traffic_for(const PlanOptions& options, const std::vector<topolog
             return tl::unexpected{given.error()};
         source = std::move(*given);
     }
+    if (vcpus > topology::max_traffic_vcpus)
+        return fail(ErrorKind::bad_input, fmt::format("what a plan of {} vCPUs is worth", vcpus),
+                    fmt::format("plans are judged by traffic, which is known of up to {} vCPUs",
+                                topology::max_traffic_vcpus),
+                    fmt::format("use --vcpus {} or fewer, or leave --compare, --explain and --traffic out",
+                                topology::max_traffic_vcpus));
     auto traffic = topology::traffic_of(source, vcpus);
     if (!traffic)
         return tl::unexpected{traffic.error()};
@@ -148,8 +154,6 @@ Status write_files(const PlanOptions& options, const topology::Plan& plan, const
 
 // One plan, with all that was asked for about it.
 Result<std::string> show(const PlanOptions& options, const topology::Plan& plan, const topology::Host& host) {
-    if (auto written = write_files(options, plan, host); !written)
-        return tl::unexpected{written.error()};
     nlohmann::ordered_json json{{"host", report::to_json(host)}, {"plan", report::to_json(plan)}};
     auto text = report::format_plan(plan, host,
                                     options.verbose ? report::Verbosity::verbose : report::Verbosity::normal);
@@ -174,6 +178,9 @@ Result<std::string> show(const PlanOptions& options, const topology::Plan& plan,
             text += report::format_explanation(plan, *others, judged->name);
         }
     }
+    // Last: what fails leaves no files.
+    if (auto written = write_files(options, plan, host); !written)
+        return tl::unexpected{written.error()};
     return options.json ? report::dump(json) : text;
 }
 

@@ -238,6 +238,25 @@ TEST_F(PlanCommand, RefusesAndSaysWhatAndWhere) {
     EXPECT_THAT(both.err, HasSubstr("--compare with"));
 }
 
+TEST_F(PlanCommand, JudgesUpTo4096VcpusAndBeforeItWrites) {
+    const std::vector<std::string> asked{"--host", "core:4 pu:1", "--vcpus", "4097", "--memory", "1G"};
+    const std::vector<std::vector<std::string>> questions{
+        {"--explain", "--write", path("p.toml"), "--svg", path("p.svg")},
+        {"--traffic", "ring", "--write", path("p.toml")},
+        {"--compare", "compact,scatter"}};
+    for (const auto& question : questions) {
+        SCOPED_TRACE(question.front());
+        auto arguments = asked;
+        arguments.insert(arguments.end(), question.begin(), question.end());
+        const auto ran = run(arguments);
+        EXPECT_EQ(ran.exit_code, 2);
+        EXPECT_THAT(ran.err, AllOf(HasSubstr("judged by traffic, which is known of up to 4096 vCPUs"),
+                                   HasSubstr("leave --compare, --explain and --traffic out")));
+        EXPECT_FALSE(std::filesystem::exists(path("p.toml")));
+        EXPECT_FALSE(std::filesystem::exists(path("p.svg")));
+    }
+}
+
 TEST_F(PlanCommand, WritesNoFileThatItWouldNotRead) {
     const auto ran = run({"--host", "core:4 pu:1", "--vcpus", "65537", "--memory", "1G", "--write",
                           path("p.toml"), "--svg", path("p.svg")});
