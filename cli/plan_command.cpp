@@ -104,6 +104,9 @@ Result<std::string> compare(const PlanOptions& options, stress::MachineRequest v
         auto policy = topology::read_policy(name);
         if (!policy)
             return tl::unexpected{policy.error()};
+        // As with --policy, a matrix says how many vCPUs there are.
+        if (const auto& matrix = policy->matrix.matrix; matrix && !values.vcpus && !values.shape)
+            values.vcpus = matrix->vcpus();
         policies.push_back(std::move(*policy));
     }
     std::vector<report::ScoredPlan> plans;

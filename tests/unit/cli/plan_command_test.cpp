@@ -132,6 +132,8 @@ TEST_F(PlanCommand, TakesTrafficFromAFile) {
     const auto judged = run({"--host", two_nodes, "--vcpus", "4", "--traffic", matrix, "--json"}).json();
     EXPECT_EQ(judged["traffic"], matrix);
     EXPECT_FALSE(judged.contains("alternatives"));
+    const auto compared = run({"--host", two_nodes, "--compare", "compact,traffic:" + matrix, "--json"});
+    EXPECT_EQ(compared.exit_code, 0) << "as many as the matrix has rows: " << compared.err;
     const auto other = run({"--host", two_nodes, "--vcpus", "5", "--policy", "traffic:" + matrix});
     EXPECT_EQ(other.exit_code, 2);
     EXPECT_THAT(other.err, AllOf(HasSubstr("is of 4 vCPUs"), HasSubstr("--vcpus 4")));
