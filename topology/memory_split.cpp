@@ -44,22 +44,54 @@ std::uint64_t pool_size_for(const HugePagePool& pool, std::uint64_t needed) {
     return pool.total + (needed - pool.free);
 }
 
-// The memory that all shares may have in sum, at the same proportions, for this node to have its own.
-std::uint64_t largest_total(std::uint64_t total, std::uint64_t share, std::uint64_t available) {
-    return static_cast<std::uint64_t>(static_cast<double>(total) *
-                                      (static_cast<double>(available) / static_cast<double>(share)));
+// What a node has for pages of this size; what is not taken from a pool has to be free.
+std::uint64_t available_from(const Node& node, PageSize page_size) {
+    const auto bytes = is_huge(page_size) ? node.memory_bytes : std::min(node.free_bytes, node.memory_bytes);
+    return bytes - bytes % bytes_of(page_size);
 }
 
-Status check_share(const NodeShare& share, std::uint64_t total, bool from_pool, const Host& host) {
+std::uint64_t granule_of(std::uint64_t bytes, PageSize page_size, std::size_t shares) {
+    constexpr std::uint64_t thp_bytes = 2 * MiB;
+    return page_size == PageSize::thp && bytes / thp_bytes >= shares ? thp_bytes : bytes_of(page_size);
+}
+
+// The most that split_memory() can divide with no share above what its node has.
+std::uint64_t largest_total(const std::vector<NodeShare>& shares, PageSize page_size, const Host& host) {
+    constexpr std::uint64_t most_bytes = std::uint64_t{1} << 52; // of any guest; products stay below 2^64
+    std::uint64_t total = 0, weights = 0;
+    for (const auto& share : shares) {
+        total += share.bytes;
+        weights += share.weight;
+    }
+    const auto granule = granule_of(total, page_size, shares.size());
+    auto pages = total / granule;
+    for (const auto& share : shares) {
+        const auto available =
+            std::min(available_from(host.nodes[share.node], page_size), most_bytes) / granule;
+        pages = std::min(pages, available * weights / std::max<std::uint64_t>(share.weight, 1));
+    }
+    return pages * granule;
+}
+
+std::string ask_for_less(const NodeShare& share, const std::vector<NodeShare>& shares, PageSize page_size,
+                         const Host& host) {
+    if (!share.in_file.empty())
+        return fmt::format("give {} less memory in the plan file: {} or less", share.in_file,
+                           as_argument(available_from(host.nodes[share.node], page_size)));
+    const auto total = largest_total(shares, page_size, host);
+    return total == 0 ? "use smaller pages, or another --policy"
+                      : fmt::format("use --memory {} or less, or another --policy", as_argument(total));
+}
+
+Status check_share(const NodeShare& share, const std::vector<NodeShare>& shares, PageSize page_size,
+                   const Host& host) {
     const auto& node = host.nodes[share.node];
-    const auto available = from_pool ? node.memory_bytes : std::min(node.free_bytes, node.memory_bytes);
-    if (share.bytes <= available)
+    if (share.bytes <= available_from(node, page_size))
         return {};
     return fail(
         ErrorKind::host_lacks, fmt::format("{} from host node {}", format_size(share.bytes), node.os_index),
         fmt::format("it has {}, {} of it free", format_size(node.memory_bytes), format_size(node.free_bytes)),
-        fmt::format("use --memory {} or less, or another --policy",
-                    as_argument(largest_total(total, share.bytes, available))));
+        ask_for_less(share, shares, page_size, host));
 }
 
 Status check_pools(const std::vector<NodeShare>& shares, std::uint64_t page_bytes, const Host& host) {
@@ -86,10 +118,7 @@ Status check_pools(const std::vector<NodeShare>& shares, std::uint64_t page_byte
 
 std::vector<std::uint64_t> split_memory(std::uint64_t bytes, PageSize page_size,
                                         const std::vector<std::uint64_t>& weights) {
-    constexpr std::uint64_t thp_bytes = 2 * MiB;
-    auto granule = bytes_of(page_size);
-    if (page_size == PageSize::thp && bytes / thp_bytes >= weights.size())
-        granule = thp_bytes;
+    const auto granule = granule_of(bytes, page_size, weights.size());
     // Each has one before the rest is divided: a virtual node without memory is none.
     auto shares = apportion(bytes / granule, weights);
     for (auto& share : shares)
@@ -112,8 +141,8 @@ bool pages_are_known(PageSize page_size, const Host& host) {
            });
 }
 
-Status check_total(std::uint64_t bytes, PageSize page_size, const Host& host) {
-    std::uint64_t memory = 0, free = 0;
+Status check_total(std::uint64_t bytes, PageSize page_size, const Host& host, AskedBy asked_by) {
+    std::uint64_t memory = 0, free = 0, available = 0;
     HugePagePool pool{.page_bytes = bytes_of(page_size)};
     bool has_pool = false;
     std::size_t nodes = 0;
@@ -123,6 +152,7 @@ Status check_total(std::uint64_t bytes, PageSize page_size, const Host& host) {
         ++nodes;
         memory += node.memory_bytes;
         free += std::min(node.free_bytes, node.memory_bytes);
+        available += available_from(node, page_size);
         const auto part = pool_of(node, pool.page_bytes);
         pool.total += part.total;
         pool.free += part.free;
@@ -132,11 +162,15 @@ Status check_total(std::uint64_t bytes, PageSize page_size, const Host& host) {
     }
     const bool from_pool = is_huge(page_size);
     const auto asked = fmt::format("{} of memory", format_size(bytes));
-    if (const auto available = from_pool ? memory : free; memory > 0 && bytes > available)
+    if (memory > 0 && bytes > available)
         return fail(ErrorKind::host_lacks, asked,
                     fmt::format("the host has {} in {} node{}, {} of it free", format_size(memory), nodes,
                                 nodes == 1 ? "" : "s", format_size(free)),
-                    fmt::format("use --memory {} or less", as_argument(available)));
+                    available == 0 ? "use smaller pages"
+                    : asked_by == AskedBy::options
+                        ? fmt::format("use --memory {} or less", as_argument(available))
+                        : fmt::format("give the nodes less memory in the plan file: {} or less together",
+                                      as_argument(available)));
     if (!from_pool || !pages_are_known(page_size, host))
         return {};
     if (!has_pool)
@@ -150,15 +184,12 @@ Status check_total(std::uint64_t bytes, PageSize page_size, const Host& host) {
 }
 
 Status check_shares(const std::vector<NodeShare>& shares, PageSize page_size, const Host& host) {
-    std::uint64_t total = 0;
     bool memory_is_known = false;
-    for (const auto& share : shares)
-        total += share.bytes;
     for (const auto& node : host.nodes)
         memory_is_known = memory_is_known || node.memory_bytes > 0;
     if (memory_is_known)
         for (const auto& share : shares)
-            if (auto checked = check_share(share, total, is_huge(page_size), host); !checked)
+            if (auto checked = check_share(share, shares, page_size, host); !checked)
                 return checked;
     if (!is_huge(page_size) || !pages_are_known(page_size, host))
         return {};

@@ -107,7 +107,7 @@ Status place_memory(Plan& plan, std::uint64_t bytes, const VirtualNodes& nodes, 
     const auto shares = split_memory(bytes, plan.page_size, weights);
     std::vector<NodeShare> asked;
     for (std::size_t i = 0; i < shares.size(); ++i)
-        asked.push_back({.node = nodes.host_nodes[i], .bytes = shares[i]});
+        asked.push_back({.node = nodes.host_nodes[i], .bytes = shares[i], .weight = weights[i]});
     if (auto checked = check_shares(asked, plan.page_size, host); !checked)
         return checked;
     for (std::size_t i = 0; i < shares.size(); ++i)
@@ -294,8 +294,9 @@ Result<Plan> plan(const PlanRequest& request, const Host& host) {
     if (!usable)
         return tl::unexpected{usable.error()};
     const auto bytes = round_up(request.memory_bytes, bytes_of(request.page_size));
-    if (auto checked = check_total(bytes, request.page_size, host); !checked)
-        return tl::unexpected{checked.error()};
+    if (request.policy.kind != Policy::file)
+        if (auto checked = check_total(bytes, request.page_size, host); !checked)
+            return tl::unexpected{checked.error()};
 
     std::vector<std::string> more_notes;
     Indexes shown; // by vCPU, as `chosen`: what the guest is to believe
@@ -310,7 +311,8 @@ Result<Plan> plan(const PlanRequest& request, const Host& host) {
         const auto* const file = request.policy.plan_file.get();
         if (file == nullptr)
             return fail(ErrorKind::bad_input, to_string(request.policy), "the file was not read");
-        for (const auto& checked : {check_same(request, *file), check_plan_file(*file, host)})
+        for (const auto& checked : {check_same(request, *file), check_plan_file(*file, host),
+                                    check_total(bytes, request.page_size, host, AskedBy::plan_file)})
             if (!checked)
                 return tl::unexpected{checked.error()};
         chosen = place_as_written(result, *file, host);

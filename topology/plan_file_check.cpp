@@ -24,7 +24,7 @@ Status check_nodes(const PlanFile& file, const Host& host) {
         index_of[host.nodes[i].os_index] = i;
         memory_is_known = memory_is_known || host.nodes[i].memory_bytes > 0;
     }
-    std::map<std::uint32_t, std::uint64_t> bytes_of_node;
+    std::map<std::uint32_t, NodeShare> shares_of; // by host node
     for (std::size_t i = 0; i < file.nodes.size(); ++i) {
         const auto& node = file.nodes[i];
         const auto where = fmt::format("node {}", i);
@@ -44,11 +44,14 @@ Status check_nodes(const PlanFile& file, const Host& host) {
                           fmt::format("host node {} {}", *node.host_node,
                                       host.nodes[at->second].allowed ? "has no memory"
                                                                      : "is not allowed to this process"));
-        bytes_of_node[at->second] += node.memory_bytes;
+        auto& share = shares_of[at->second];
+        share.node = at->second;
+        share.bytes += node.memory_bytes;
+        share.in_file += share.in_file.empty() ? where : fmt::format(" and {}", where);
     }
     std::vector<NodeShare> shares;
-    for (const auto& [node, bytes] : bytes_of_node)
-        shares.push_back({.node = node, .bytes = bytes});
+    for (auto& [node, share] : shares_of)
+        shares.push_back(std::move(share));
     return check_shares(shares, file.page_size, host);
 }
 

@@ -98,7 +98,8 @@ TEST(CheckShares, NamesTheNodeAndWhatWouldFit) {
     EXPECT_TRUE(
         check_shares({{.node = 0, .bytes = 6 * GiB}, {.node = 1, .bytes = 6 * GiB}}, PageSize::base, host));
     const auto full =
-        check_shares({{.node = 0, .bytes = 3 * GiB}, {.node = 1, .bytes = 9 * GiB}}, PageSize::base, host);
+        check_shares({{.node = 0, .bytes = 3 * GiB, .weight = 1}, {.node = 1, .bytes = 9 * GiB, .weight = 3}},
+                     PageSize::base, host);
     ASSERT_FALSE(full);
     EXPECT_EQ(full.error().kind, ErrorKind::host_lacks);
     EXPECT_THAT(full.error().asked, HasSubstr("9 GiB from host node 3"));

@@ -232,6 +232,29 @@ TEST(PlanFile, IsCheckedAgainstTheHost) {
     }
 }
 
+// --memory could not help: the file says how much.
+TEST(PlanFile, MemoryThatIsTooMuchIsToBeLessInTheFile) {
+    const auto host = discover("numa:2(memory=8GiB) core:4 pu:1");
+    auto two = with("node = 0\nany_of", "node = 1\nany_of");
+    two.insert(two.find("memory"), "memory = \"8G\"\nhost_node = 0\n[[node]]\n");
+    struct Case {
+        std::string text, remedy;
+    };
+    for (const auto& [text, remedy] :
+         {Case{with("\"1G\"", "\"9G\""), "give node 0 less memory in the plan file: 8192M or less"},
+          Case{with("\"1G\"", "\"17G\""), "give node 0 less memory in the plan file: 8192M or less"},
+          Case{two, "give node 0 and node 1 less memory in the plan file: 8192M or less"},
+          Case{with("\"1G\"\nhost_node = 0", "\"17G\""),
+               "give the nodes less memory in the plan file: 16384M or less together"}}) {
+        const auto file = parse_plan_file(text);
+        ASSERT_TRUE(file) << file.error().message();
+        const auto made = plan_from(*file, *host);
+        ASSERT_FALSE(made) << text;
+        EXPECT_EQ(made.error().kind, ErrorKind::host_lacks);
+        EXPECT_EQ(made.error().remedy, remedy);
+    }
+}
+
 TEST(PlanFile, ContradictionsAreRefused) {
     const auto file = parse_plan_file(good);
     const auto host = discover("numa:2(memory=8GB) core:4 pu:1");

@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -129,6 +131,53 @@ TEST(PlanRefusal, WhatOneNodeLacksTheOthersMayHave) {
                           .shape = std::nullopt},
                          *host))
             << to_string(policy);
+}
+
+// Whoever does as a refusal says is not refused again: the host as a whole may be named first, then a node.
+void follow_remedies(PlanRequest request, const Host& host, int& followed) {
+    constexpr std::string_view head = "use --memory ";
+    for (int tries = 0; tries < 2; ++tries) {
+        const auto made = plan(request, host);
+        if (made)
+            return;
+        const auto& remedy = made.error().remedy;
+        ASSERT_THAT(remedy, testing::StartsWith(std::string{head}));
+        const auto size = parse_size(remedy.substr(head.size(), remedy.find(' ', head.size()) - head.size()));
+        ASSERT_TRUE(size) << remedy;
+        ASSERT_LT(*size, request.memory_bytes);
+        request.memory_bytes = *size;
+        ++followed;
+    }
+    const auto made = plan(request, host);
+    ASSERT_TRUE(made) << made.error().message();
+}
+
+TEST(PlanRefusal, TheMemoryThatIsNamedFits) {
+    int followed = 0;
+    for (const auto* source : {"numa:2(memory=3GiB) core:4 pu:1", "numa:2(memory=2500MiB) core:4 pu:1",
+                               "numa:3(memory=1537MiB) core:3 pu:1"})
+        for (const std::uint64_t last_node : {0U, 1900U}) {
+            auto host = discover(source);
+            ASSERT_TRUE(host);
+            if (last_node != 0)
+                host->nodes.back().memory_bytes = host->nodes.back().free_bytes = last_node * MiB;
+            for (const auto page_size : {PageSize::base, PageSize::thp, PageSize::huge_2m, PageSize::huge_1g})
+                for (const auto policy : {Policy::numa, Policy::compact, Policy::scatter, Policy::none})
+                    for (const std::uint32_t vcpus : {1U, 5U, 7U, 8U})
+                        for (const std::uint64_t gib : {2U, 3U, 5U, 7U, 100U}) {
+                            SCOPED_TRACE(fmt::format("{}, {}, {}, {} vCPUs, {} GiB", source,
+                                                     to_string(page_size), to_string(policy), vcpus, gib));
+                            follow_remedies({.vcpus = vcpus,
+                                             .memory_bytes = gib * GiB,
+                                             .policy = policy,
+                                             .page_size = page_size,
+                                             .shape = {}},
+                                            *host, followed);
+                            if (HasFatalFailure())
+                                return;
+                        }
+        }
+    EXPECT_GT(followed, 100);
 }
 
 TEST(PlanRefusal, HugePagesThatAreNotReserved) {
