@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <functional>
 #include <future>
 #include <numeric>
+#include <thread>
 #include <utility>
 
 #include "topology/mapping/division.hpp"
@@ -82,9 +84,17 @@ Mapping map_hierarchically(const Problem& problem) {
     SplitMix64 numbers{problem.vcpus};
     const auto tree = unit_tree(problem.costs);
     // Descents draw no numbers, so they may run beside the next division, and nothing depends on who is
-    // first.
-    std::vector<std::future<Mapping>> descents;
+    // first. No more at a time than there are CPUs: each has a large table of its own.
+    const std::size_t most_at_once = std::max(2U, std::thread::hardware_concurrency());
+    std::deque<std::future<Mapping>> descents;
+    std::vector<Mapping> found;
+    const auto take_oldest = [&] {
+        found.push_back(descents.front().get());
+        descents.pop_front();
+    };
     const auto add = [&](Numbers pus) {
+        if (descents.size() == most_at_once)
+            take_oldest();
         descents.push_back(std::async(descended, std::cref(problem), std::move(pus)));
     };
     Numbers by_number(problem.vcpus);
@@ -96,9 +106,8 @@ Mapping map_hierarchically(const Problem& problem) {
     for (std::size_t i = 0; i < beginnings(problem); ++i)
         add(divide(problem, tree, fillings.at(i % fillings.size()),
                    blurs.at(i / fillings.size() % blurs.size()), numbers));
-    std::vector<Mapping> found;
-    for (auto& descent : descents)
-        found.push_back(descent.get());
+    while (!descents.empty())
+        take_oldest();
     std::stable_sort(found.begin(), found.end(), is_cheaper);
     // The same cost is mostly the same placement.
     found.erase(std::unique(found.begin(), found.end(),

@@ -32,9 +32,10 @@ LiveCost::LiveCost(const Problem& problem, std::vector<std::uint32_t> pus)
             _to_package[at(site.package, vcpu)] += edge.weight;
             _to_llc[at(site.llc, vcpu)] += edge.weight;
         }
-        for (std::uint32_t from = 0; from < costs.nodes(); ++from)
-            for (std::uint32_t to = 0; to < costs.nodes(); ++to)
-                _in_node[at(from, vcpu)] += to_node[to] * costs.between_nodes(from, to);
+        for (std::uint32_t to = 0; to < costs.nodes(); ++to)
+            if (to_node[to] != 0) // few talk to every node
+                for (std::uint32_t from = 0; from < costs.nodes(); ++from)
+                    _in_node[at(from, vcpu)] += to_node[to] * costs.between_nodes(from, to);
     }
     for (std::uint32_t vcpu = 0; vcpu < problem.vcpus; ++vcpu) {
         _own[vcpu] = cost_at(vcpu, _pus[vcpu]);

@@ -98,6 +98,23 @@ TEST(LiveCost, AgreesWithCountingAnew) {
     }
 }
 
+TEST(LiveCost, ManyNodesTakeNoLongerThanTheirTable) {
+    constexpr std::uint32_t vcpus = 4096, nodes = 1024;
+    Host host;
+    host.nodes.resize(nodes);
+    for (std::uint32_t i = 0; i < nodes; ++i)
+        host.pus.push_back({.os_index = i, .core = i, .llc = i, .package = i, .node = i});
+    const auto problem =
+        make_problem(*traffic_of(*parse_traffic_source("ring"), vcpus), host, *usable_part(host));
+    Numbers pus;
+    for (std::uint32_t i = 0; i < vcpus; ++i)
+        pus.push_back(i / 4);
+    const auto start = std::chrono::steady_clock::now();
+    const LiveCost live{problem, pus};
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{1}) << "vCPUs x nodes^2 is 4e9";
+    EXPECT_EQ(live.total(), cost_of(problem, pus));
+}
+
 // Small hosts of every kind, with fewer vCPUs than PUs and with more.
 TEST(Map, IsTheOptimumWhereAllCanBeTried) {
     std::int64_t worst_permille = 0;
