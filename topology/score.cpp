@@ -119,6 +119,23 @@ std::vector<std::size_t> rank(const std::vector<Score>& scores) {
     return order;
 }
 
+namespace {
+
+// By vCPU: its share of the cost; not by a problem's weights, which are 1 or more however tiny the traffic
+// is.
+std::vector<double> shares(const Numbers& pus, const mapping::Costs& costs, const Traffic& traffic) {
+    std::vector<double> own(traffic.vcpus());
+    for (std::uint32_t a = 0; a < traffic.vcpus(); ++a)
+        for (const auto& [b, weight] : traffic.of[a])
+            own[a] += weight * costs.between(pus[a], pus[b]);
+    const auto sum = std::accumulate(own.begin(), own.end(), 0.0);
+    for (auto& each : own)
+        each /= sum > 0 ? sum : 1;
+    return own;
+}
+
+} // namespace
+
 Result<std::vector<Alternative>> alternatives(const Plan& plan, const Host& host, const Traffic& traffic) {
     const auto usable = usable_part(host);
     if (!usable)
@@ -130,9 +147,10 @@ Result<std::vector<Alternative>> alternatives(const Plan& plan, const Host& host
     const auto problem = mapping::make_problem(traffic, host, *usable);
     const mapping::LiveCost live{problem, *pus};
     const auto total = std::max(1.0, static_cast<double>(live.total()));
+    const auto share_of = shares(*pus, problem.costs, traffic);
     for (std::uint32_t vcpu = 0; vcpu < problem.vcpus; ++vcpu) {
         Alternative best;
-        best.share = static_cast<double>(live.cost(vcpu)) / (2 * total);
+        best.share = share_of[vcpu];
         std::optional<std::int64_t> least;
         const auto consider = [&](std::int64_t change, std::uint32_t pu,
                                   std::optional<std::uint32_t> partner) {

@@ -98,6 +98,18 @@ TEST(Alternatives, TellWhatTheSecondBestCosts) {
     EXPECT_FALSE(alone->front().pu);
 }
 
+TEST(Alternatives, AShareIsAsSmallAsTheTraffic) {
+    const auto host = *discover("core:3 pu:2");
+    Traffic skewed;
+    skewed.of.resize(4);
+    add_traffic(skewed, 0, 1, 1e12);
+    add_traffic(skewed, 2, 3, 1);
+    const auto found = alternatives(plan_by("compact", 4, host), host, skewed);
+    ASSERT_TRUE(found);
+    EXPECT_NEAR(found->at(0).share, 0.5, 1e-9);
+    EXPECT_NEAR(found->at(2).share, 0.5e-12, 1e-20);
+}
+
 // Over hosts that nobody thought of: fair, where it is allowed, nothing lost, the same each time, and the
 // traffic policy the cheapest of all.
 TEST(AnyHost, PlansKeepTheirPromises) {
