@@ -43,12 +43,12 @@ PairScore score_pairs(const Numbers& pus, const Host& host, const UsableHost& us
                 continue;
             const auto& one = costs.site(pus[a]);
             const auto& other = costs.site(pus[b]);
-            const auto distance =
-                distance_between(host, usable.home[usable.pus[pus[a]]], usable.home[usable.pus[pus[b]]]);
+            const auto from = usable.home[usable.pus[pus[a]]], to = usable.home[usable.pus[pus[b]]];
+            const auto there = distance_between(host, from, to), back = distance_between(host, to, from);
             sum += weight;
             score.mean_cost += weight * costs.between(pus[a], pus[b]);
-            score.mean_numa_distance += weight * distance;
-            score.worst_numa_distance = std::max(score.worst_numa_distance, distance);
+            score.mean_numa_distance += weight * (there + back) / 2;
+            score.worst_numa_distance = std::max({score.worst_numa_distance, there, back});
             score.shared_llc += one.llc == other.llc ? weight : 0;
             score.shared_core += one.core == other.core ? weight : 0;
         }

@@ -79,6 +79,15 @@ TEST(Score, OfPlacementsThatAreKnown) {
     EXPECT_THAT(rank({unpinned, parted, paired}), ElementsAre(2, 1, 0));
 }
 
+TEST(Score, BothDirectionsOfASlitCount) {
+    auto host = *discover("numa:2(memory=8GB) core:2 pu:1");
+    host.distances = {{10, 20}, {31, 10}};
+    const auto parted = score_of("interleave", 2, host, "pairs");
+    ASSERT_TRUE(parted.pairs);
+    EXPECT_EQ(parted.pairs->worst_numa_distance, 31U);
+    EXPECT_EQ(parted.pairs->mean_numa_distance, 25.5);
+}
+
 TEST(Alternatives, TellWhatTheSecondBestCosts) {
     // Two pairs on the siblings of two cores: a vCPU beside its partner could only go away from it.
     const auto host = *discover("core:3 pu:2");
