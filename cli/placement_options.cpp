@@ -36,7 +36,8 @@ Status take_from_policy(stress::MachineRequest& values, const PlacementOptions& 
         values.vcpus = policy.plan_file->vcpus();
     if (!values.memory_bytes)
         values.memory_bytes = policy.plan_file->memory_bytes();
-    if (options.page_size == PlacementOptions{}.page_size)
+    const bool is_typed = options.page_size_option != nullptr && options.page_size_option->count() > 0;
+    if (!is_typed && options.page_size == PlacementOptions{}.page_size)
         values.page_size = policy.plan_file->page_size;
     return {};
 }
@@ -68,9 +69,10 @@ void PlacementOptions::add_to(CLI::App& command) {
             "A plan file, as `nestbed plan --write` writes it: it says how many vCPUs there are, where "
             "they run and where their memory is from")
         ->type_name("FILE");
-    command.add_option("--hugepages", page_size, "Pages behind the guest's memory: 4K, thp, 2M or 1G")
-        ->type_name("SIZE")
-        ->capture_default_str();
+    page_size_option =
+        command.add_option("--hugepages", page_size, "Pages behind the guest's memory: 4K, thp, 2M or 1G")
+            ->type_name("SIZE")
+            ->capture_default_str();
 }
 
 void PlacementOptions::add_nested_to(CLI::App& command) {

@@ -19,6 +19,8 @@ struct PlacementOptions {
     std::string topology;
     std::string plan_file;
     std::string nested = "auto"; // see nested/profile.hpp
+    // Of page_size, by add_to(): a default that was typed contradicts a plan file.
+    const CLI::Option* page_size_option = nullptr;
 
     void add_to(CLI::App& command);
     // For commands that run a machine.

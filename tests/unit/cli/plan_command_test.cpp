@@ -166,6 +166,19 @@ TEST_F(PlanCommand, WritesWhatItReads) {
     EXPECT_EQ(second["vcpus"]["pus"], first["vcpus"]["pus"]);
 }
 
+TEST_F(PlanCommand, PagesThatContradictTheFileAreRefused) {
+    const auto file =
+        write("p.toml", "version = 1\npage_size = \"2M\"\n[[node]]\nmemory = \"16M\"\n[[vcpu]]\n"
+                        "vcpus = \"0\"\nnode = 0\n");
+    EXPECT_EQ(run({"--host", two_nodes, "--plan", file}).exit_code, 0);
+    EXPECT_EQ(run({"--host", two_nodes, "--plan", file, "--hugepages", "2M"}).exit_code, 0);
+    for (const auto* other : {"4K", "1G"}) {
+        const auto ran = run({"--host", two_nodes, "--plan", file, "--hugepages", other});
+        EXPECT_EQ(ran.exit_code, 2) << other;
+        EXPECT_THAT(ran.err, HasSubstr(fmt::format("its pages are 2M, asked were {}", other)));
+    }
+}
+
 // Everything on one PU, and its memory on all nodes: what nobody would choose can be asked for.
 TEST_F(PlanCommand, TakesAPlanThatNoPolicyMakes) {
     std::string text = "version = 1\n";
