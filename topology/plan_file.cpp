@@ -182,9 +182,7 @@ Status read_vcpus(const toml::table& table, const PlanFile& file, Places& places
         pus.erase(std::unique(pus.begin(), pus.end()), pus.end());
     }
     for (std::size_t i = 0; i < vcpus->size(); ++i) {
-        PlanFile::Place place{.node = *node, .pus = pus};
-        if (each)
-            place.pus = {pus[i]};
+        PlanFile::Place place{.node = *node, .pus = each ? std::vector{pus[i]} : pus};
         if (!places.try_emplace((*vcpus)[i], std::move(place)).second)
             return refuse(table.source(), fmt::format("vCPU {} is placed twice", (*vcpus)[i]));
     }

@@ -97,21 +97,29 @@ TEST(PlanFile, AnyPlanComesBack) {
             }
 }
 
+TEST(PlanFile, AVcpuTakesNoMemoryForTheOthersPus) {
+    const auto file = parse_plan_file("version = 1\n[[node]]\nmemory = \"1G\"\n[[vcpu]]\nvcpus = \"0-999\"\n"
+                                      "node = 0\npus = \"0-999\"\n");
+    ASSERT_TRUE(file) << file.error().message();
+    for (const auto& place : file->places)
+        ASSERT_LT(place.pus.capacity(), 10U);
+}
+
 // What no entry may hold is in several of them.
 TEST(PlanFile, ManyVcpusOnManyPusComeBack) {
-    const auto host = discover("core:4096 pu:1");
+    const auto host = discover("core:64 pu:64");
     ASSERT_TRUE(host);
     PlanFile file;
     file.nodes = {{.host_node = 0, .memory_bytes = GiB}};
     std::vector<std::uint32_t> pus;
     for (const auto& pu : host->pus)
         pus.push_back(pu.os_index);
-    file.places.assign(600, {.node = 0, .pus = pus});
+    file.places.assign(300, {.node = 0, .pus = pus});
     const auto made = plan_from(file, *host);
     ASSERT_TRUE(made) << made.error().message();
     const auto again = parse_plan_file(format_plan_file(*made, *host));
     ASSERT_TRUE(again) << again.error().message();
-    ASSERT_EQ(again->vcpus(), 600U);
+    ASSERT_EQ(again->vcpus(), 300U);
     for (const auto& place : again->places)
         ASSERT_EQ(place.pus, pus);
 }
