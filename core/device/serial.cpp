@@ -43,10 +43,8 @@ void Serial::access(const PortAccess& access) {
 std::size_t Serial::feed(std::span<const std::byte> bytes) {
     // Held for long while whoever takes the output has no room; the control thread must not wait for that.
     const std::unique_lock lock{_mutex, std::try_to_lock};
-    if (!lock) {
-        _input_refused = true;
+    if (!lock)
         return 0;
-    }
     refill();
     const auto taken = std::min(bytes.size(), input_bytes - _input.size());
     _input.insert(_input.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));

@@ -38,8 +38,8 @@ public:
 
     void access(const PortAccess& access) override;
 
-    // Bytes for the guest, from any thread. Gives how many of them, from the first, were taken: the rest
-    // does not fit now.
+    // Bytes for the guest, from any thread, which never waits. Gives how many of them, from the first, were
+    // taken: the rest does not fit now, or the port is in use.
     [[nodiscard]] std::size_t feed(std::span<const std::byte> bytes);
 
     // Hands over what the guest has sent. Happens by itself after each newline and whenever the buffer is
