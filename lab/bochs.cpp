@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -39,6 +40,18 @@ std::string bochs_rom() {
     std::string rom(rom_bytes, '\0');
     std::copy(bochs_rom_start, bochs_rom_end, rom.begin());
     rom.replace(reset_vector, 3, "\xe9\x0d\x00", 3); // jmp to offset 0: 16 bits wrap around
+    return rom;
+}
+
+std::string bochs_video_rom() {
+    std::string rom(512, '\0');
+    // BIOS Boot Specification, "option ROM headers": the signature, the length in blocks of 512 bytes, the
+    // entry (a far return); all bytes together are 0.
+    rom.replace(0, 4, "\x55\xaa\x01\xcb");
+    const auto sum = std::accumulate(rom.begin(), rom.end(), 0U, [](unsigned so_far, char byte) {
+        return so_far + static_cast<unsigned char>(byte);
+    });
+    rom.back() = static_cast<char>(-sum);
     return rom;
 }
 
@@ -93,9 +106,10 @@ std::string bochs_config(const Shape& shape, int console_fd, int frames_fd) {
     return fmt::format("cpu: model=corei7_haswell_4770, count=1, ips=80000000, reset_on_triple_fault=0\n"
                        "memory: guest={0}, host={0}\n"
                        "romimage: file={1}\n"
-                       "optramimage1: file={2}, address={3:#x}\n"
-                       "com1: enabled=1, mode=term, dev=/dev/fd/{4}\n"
-                       "com2: enabled=1, mode=file, dev=/dev/fd/{5}\n"
+                       "vgaromimage: file={2}\n"
+                       "optramimage1: file={3}, address={4:#x}\n"
+                       "com1: enabled=1, mode=term, dev=/dev/fd/{5}\n"
+                       "com2: enabled=1, mode=file, dev=/dev/fd/{6}\n"
                        "display_library: term\n"
                        "clock: sync=none, time0=utc\n"
                        "pci: enabled=0\n"
@@ -106,8 +120,8 @@ std::string bochs_config(const Shape& shape, int console_fd, int frames_fd) {
                        "error: action=ignore\n"
                        "info: action=ignore\n"
                        "debug: action=ignore\n",
-                       shape.memory_bytes / MiB, bochs_rom_file, bochs_memory_file, memory_start, console_fd,
-                       frames_fd);
+                       shape.memory_bytes / MiB, bochs_rom_file, bochs_video_rom_file, bochs_memory_file,
+                       memory_start, console_fd, frames_fd);
 }
 
 std::vector<std::string> bochs_command(const std::filesystem::path& bochs) {

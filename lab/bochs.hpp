@@ -19,12 +19,17 @@ namespace nestbed::lab {
 
 // Names in the folder that Bochs runs in, so that no path has to be quoted in its configuration.
 inline constexpr const char* bochs_rom_file = "rom.bin";
+inline constexpr const char* bochs_video_rom_file = "video.bin";
 inline constexpr const char* bochs_memory_file = "memory.bin";
 inline constexpr const char* bochs_config_file = "bochsrc";
 inline constexpr const char* bochs_debugger_file = "debugger"; // commands for the debugger, which is built in
 
 // 64 KiB, for the end of the first 4 GiB: the processor starts 16 bytes before that.
 [[nodiscard]] std::string bochs_rom();
+
+// An option ROM for the display that does nothing. Nothing runs it, but Bochs does not start without one, and
+// its default comes with a package that need not be there.
+[[nodiscard]] std::string bochs_video_rom();
 
 // The memory from 1 MiB on: what the ROM and the kernel read of their start, then the kernel; the initramfs
 // is to follow it. Errors: bad_input where `vmlinux` has no PVH entry or lies where it cannot be loaded, or

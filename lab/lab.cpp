@@ -189,10 +189,11 @@ Result<Command> prepare_bochs(const LabRequest& request, const fs::path& bochs, 
     if (!memory)
         return tl::unexpected{memory.error()};
     const auto head = workplace / "head.bin";
-    const auto rom = bochs_rom();
+    const auto rom = bochs_rom(), video_rom = bochs_video_rom();
     const auto config = bochs_config(request.shape, console_descriptor, frames_descriptor);
     for (const auto& [path, content] : {std::pair<fs::path, std::string_view>{head, *memory},
                                         {workplace / bochs_rom_file, rom},
+                                        {workplace / bochs_video_rom_file, video_rom},
                                         {workplace / bochs_config_file, config},
                                         {workplace / bochs_debugger_file, "continue\n"}})
         if (auto written = write_file(path, content); !written)

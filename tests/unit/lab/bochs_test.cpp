@@ -38,6 +38,16 @@ TEST(BochsRom, StartsWithAJumpToItsBeginning) {
     EXPECT_THAT(rom, HasSubstr("Shutdown"));
 }
 
+TEST(BochsVideoRom, IsAnOptionRom) {
+    const auto rom = bochs_video_rom();
+    ASSERT_EQ(rom.size(), 512U);
+    EXPECT_EQ(rom.substr(0, 3), "\x55\xaa\x01");
+    unsigned sum = 0;
+    for (const char byte : rom)
+        sum += static_cast<unsigned char>(byte);
+    EXPECT_EQ(sum % 256, 0U);
+}
+
 TEST(BochsMemory, HoldsWhatThePvhProtocolAsksFor) {
     const auto vmlinux = test::vmlinux_to_boot(16 * MiB, "kernel's bytes", 16 * MiB + 4);
     const auto made = bochs_memory(bytes_of(vmlinux), 5000, 512 * MiB, "console=ttyS0 x");
@@ -84,9 +94,9 @@ TEST(BochsConfig, NamesWhatItIsGiven) {
     const auto config = bochs_config({.silicon = Silicon::intel, .memory_bytes = 768 * MiB}, 3, 4);
     for (const auto* const line :
          {"cpu: model=corei7_haswell_4770, count=1,", "memory: guest=768, host=768\n",
-          "romimage: file=rom.bin\n", "optramimage1: file=memory.bin, address=0x100000\n",
-          "com1: enabled=1, mode=term, dev=/dev/fd/3\n", "com2: enabled=1, mode=file, dev=/dev/fd/4\n",
-          "display_library: term\n", "log: /dev/null\n"})
+          "romimage: file=rom.bin\n", "vgaromimage: file=video.bin\n",
+          "optramimage1: file=memory.bin, address=0x100000\n", "com1: enabled=1, mode=term, dev=/dev/fd/3\n",
+          "com2: enabled=1, mode=file, dev=/dev/fd/4\n", "display_library: term\n", "log: /dev/null\n"})
         EXPECT_THAT(config, HasSubstr(line));
     EXPECT_THAT(bochs_command("/b"), testing::ElementsAre("/b", "-q", "-f", "bochsrc", "-rc", "debugger"));
 }
