@@ -102,6 +102,7 @@ Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
     _context.apic = _spec.apic;
     if (_spec.boost && _spec.plan.max_vcpus_per_pu > 1 && ProgressBoost::is_allowed()) {
         _context.boost = &_boost;
+        _ticks_first.emplace();
         _boost_ticker = _supervisor.every(boost_period, [this] { _boost.tick(); });
     }
     _context.dirty_rings = _dirty_rings.get();
@@ -201,6 +202,7 @@ void Chassis::die(Error error) {
 
 Status Chassis::stop() {
     _boost_ticker.reset();
+    _ticks_first.reset();
     // Those still in set-up finish it, find `started` changed, and leave.
     _context.stop = true;
     _context.stop.notify_all();

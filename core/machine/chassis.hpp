@@ -175,6 +175,7 @@ private:
     std::unique_ptr<supervise::Readable> _readable;
     boost::fibers::fiber _pump;
     std::unique_ptr<supervise::Supervisor::Ticker> _boost_ticker;
+    std::optional<TicksFirst> _ticks_first; // as long as it ticks
 };
 
 } // namespace nestbed::machine

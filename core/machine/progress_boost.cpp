@@ -25,6 +25,17 @@ bool ProgressBoost::is_allowed() {
            set_preferred(self, false);
 }
 
+TicksFirst::TicksFirst() {
+    sched_param priority{};
+    priority.sched_priority = 2; // that of the preferred is 1
+    ::sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &priority);
+}
+
+TicksFirst::~TicksFirst() {
+    const sched_param usual{};
+    ::sched_setscheduler(0, SCHED_OTHER, &usual);
+}
+
 void ProgressBoost::prefer(pid_t tid) {
     if (const auto before = _preferred.exchange(tid); before != 0)
         set_preferred(before, false);

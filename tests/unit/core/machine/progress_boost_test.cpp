@@ -103,5 +103,18 @@ TEST_F(Boost, ThreadsThatLeaveAtTheSameTimeDoNotStayPreferred) {
         EXPECT_FALSE(thread.is_preferred());
 }
 
+TEST_F(Boost, WhoTicksComesBeforeThePreferred) {
+    {
+        const TicksFirst first;
+        sched_param priority{};
+        ASSERT_EQ(::sched_getparam(0, &priority), 0);
+        EXPECT_EQ(priority.sched_priority, 2);
+        int inherited = -1;
+        std::thread{[&] { inherited = ::sched_getscheduler(0); }}.join();
+        EXPECT_EQ(inherited, SCHED_OTHER);
+    }
+    EXPECT_EQ(::sched_getscheduler(0), SCHED_OTHER);
+}
+
 } // namespace
 } // namespace nestbed::machine
