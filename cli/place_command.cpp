@@ -47,6 +47,7 @@ void add_compare(CLI::App& command, Action& action, const std::shared_ptr<PlaceC
         ->check(seconds_from(0.01))
         ->capture_default_str();
     compare->add_option("--seed", options->seed, "Of the order of rounds and of the drivers' work")
+        ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
     compare
         ->add_option("--where", options->where,

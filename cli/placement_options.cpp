@@ -13,9 +13,6 @@ constexpr std::uint64_t most_vcpus = 1U << 20;
 Result<topology::Policy> read_named_policy(const PlacementOptions& options) {
     if (options.plan_file.empty())
         return topology::read_policy(options.policy);
-    if (options.policy != PlacementOptions{}.policy)
-        return fail(ErrorKind::bad_input, "--plan and --policy", "either says where vCPUs go",
-                    "give one of them");
     return topology::read_policy("file:" + options.plan_file);
 }
 
@@ -49,13 +46,14 @@ void PlacementOptions::add_to(CLI::App& command) {
         ->type_name("N|max");
     command.add_option("--memory", memory, "Guest memory, such as 512M or 4G [what the vCPUs need]")
         ->type_name("SIZE");
-    command
-        .add_option(
-            "--policy", policy,
-            "Placement: none, compact, scatter, numa, llc, smt-avoid, smt-pair, interleave, random:SEED, "
-            "traffic:PATTERN or traffic:FILE.csv (see `nestbed plan --help`)")
-        ->type_name("NAME")
-        ->capture_default_str();
+    auto* const policy_option =
+        command
+            .add_option(
+                "--policy", policy,
+                "Placement: none, compact, scatter, numa, llc, smt-avoid, smt-pair, interleave, random:SEED, "
+                "traffic:PATTERN or traffic:FILE.csv (see `nestbed plan --help`)")
+            ->type_name("NAME")
+            ->capture_default_str();
     command
         .add_option(
             "--topology", topology,
@@ -68,7 +66,8 @@ void PlacementOptions::add_to(CLI::App& command) {
             "--plan", plan_file,
             "A plan file, as `nestbed plan --write` writes it: it says how many vCPUs there are, where "
             "they run and where their memory is from")
-        ->type_name("FILE");
+        ->type_name("FILE")
+        ->excludes(policy_option);
     page_size_option =
         command.add_option("--hugepages", page_size, "Pages behind the guest's memory: 4K, thp, 2M or 1G")
             ->type_name("SIZE")

@@ -169,7 +169,9 @@ void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOpti
                      "Times that each point is measured, in turn with the others")
         ->check(CLI::Range(1, 10000))
         ->capture_default_str();
-    runner->add_option("--seed", options->seed, "The same seed gives the same work")->capture_default_str();
+    runner->add_option("--seed", options->seed, "The same seed gives the same work")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
     runner->add_option("--policy", options->policies, "Placements, see `nestbed plan --help`")
         ->type_name("NAME,...")
         ->capture_default_str();

@@ -1,129 +1,20 @@
 #include "report/comparison.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <map>
-#include <set>
 #include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "base/printable.hpp"
+#include "report/comparison_contents.hpp"
+#include "report/comparison_figures.hpp"
 #include "report/rank_test.hpp"
 
 namespace nestbed::report {
 
 namespace {
-
-// ------ figures
-
-// `change` of a figure whose ratio is known.
-Change judge(const ComparedFigure& figure, double threshold_percent) {
-    if (!figure.ratio_ci95)
-        return Change::unknown;
-    const auto [low, high] = *figure.ratio_ci95;
-    if (low <= 1 && high >= 1)
-        return Change::noise;
-    const bool is_large = std::abs(figure.ratio - 1) * 100 > threshold_percent;
-    if (!is_large || figure.better == Better::neither || figure.is_within_runs)
-        return Change::difference;
-    return (figure.ratio > 1) == (figure.better == Better::more) ? Change::improvement : Change::regression;
-}
-
-// Between the middle two where there are two.
-double median_of(std::vector<double> values) {
-    if (values.empty())
-        return Summary::nothing;
-    std::sort(values.begin(), values.end());
-    const auto middle = values.size() / 2;
-    return values.size() % 2 != 0 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-bool is_positive(double value) {
-    return std::isfinite(value) && value > 0;
-}
-
-// Repetitions on both sides.
-std::optional<ComparedFigure> figure_of_samples(ComparedFigure figure, const std::vector<double>& a,
-                                                const std::vector<double>& b) {
-    const auto estimate = estimate_ratio(a, b);
-    if (!estimate)
-        return std::nullopt;
-    figure.a = median_of(a);
-    figure.b = median_of(b);
-    figure.a_count = a.size();
-    figure.b_count = b.size();
-    figure.ratio = estimate->ratio;
-    figure.ratio_ci95 = estimate->ci95;
-    return figure;
-}
-
-// One interval on each side.
-std::optional<ComparedFigure> figure_of_intervals(ComparedFigure figure, const std::optional<Interval>& a,
-                                                  const std::optional<Interval>& b) {
-    if (!is_positive(figure.a) || !is_positive(figure.b))
-        return std::nullopt;
-    figure.ratio = figure.b / figure.a;
-    if (a && b && is_positive(a->low) && is_positive(b->low) && a->high >= a->low && b->high >= b->low)
-        figure.ratio_ci95 = Interval{.low = b->low / a->high, .high = b->high / a->low};
-    return figure;
-}
-
-std::vector<double> samples_of(const Measurement& measurement) {
-    const auto kept =
-        without_warmup(measurement.samples, static_cast<std::size_t>(measurement.summary.warmup));
-    return {kept.begin(), kept.end()};
-}
-
-std::optional<ComparedFigure> compare_measurements(const std::string& subject, const Measurement& a,
-                                                   const Measurement& b) {
-    ComparedFigure figure;
-    figure.subject = subject;
-    figure.name = a.name;
-    figure.unit = a.summary.unit;
-    figure.better = better_of(figure.unit);
-    figure.is_within_runs = true;
-    const auto a_samples = samples_of(a), b_samples = samples_of(b);
-    if (!a_samples.empty() && !b_samples.empty())
-        return figure_of_samples(figure, a_samples, b_samples);
-    figure.a = a.summary.median;
-    figure.b = b.summary.median;
-    figure.a_count = a.summary.count;
-    figure.b_count = b.summary.count;
-    return figure_of_intervals(figure, a.summary.median_ci95, b.summary.median_ci95);
-}
-
-// ------ verdicts
-
-// 0: as it should be.
-int badness(Verdict verdict) {
-    switch (verdict) {
-    case Verdict::pass:
-        return 0;
-    case Verdict::not_applicable:
-    case Verdict::skipped:
-        return 1;
-    case Verdict::not_run:
-        return 2;
-    case Verdict::fail:
-        return 3;
-    case Verdict::hang:
-        return 4;
-    case Verdict::crash:
-        return 5;
-    }
-    return 5;
-}
-
-struct Judged {
-    Verdict verdict = Verdict::not_run;
-    bool is_known = false; // expected, and counts as held
-    std::string summary;
-    std::string repeat;
-    std::uint64_t points = 1, bad = 0; // repetitions, and how many of them did not hold
-};
 
 bool is_as_often_bad(const Judged& a, const Judged& b) {
     return a.bad * b.points == b.bad * a.points;
@@ -137,91 +28,6 @@ Change judge(const Judged& a, const Judged& b) {
         return Change::improvement;
     return Change::difference;
 }
-
-// ------ what a document has, by what it is called
-
-struct Repetitions {
-    std::string unit;
-    std::vector<double> values;
-};
-
-struct Contents {
-    std::map<std::string, Judged> verdicts;
-    std::map<std::pair<std::string, std::string>, Repetitions> repetitions; // by subject and name
-    std::map<std::pair<std::string, std::string>, const Measurement*> measurements;
-    std::map<std::string, const BenchFigure*> figures;
-};
-
-// The vCPUs with leading blanks, so that they sort as numbers.
-std::string subject_of(const SweepPoint& point) {
-    const auto& configuration = point.configuration;
-    std::string words;
-    for (const auto* word :
-         {&configuration.policy, &configuration.page_size, &configuration.nested, &configuration.topology})
-        if (!word->empty())
-            words += (words.empty() ? ", " : " ") + *word;
-    return fmt::format("{}{}, {:>4} vCPUs", point.driver, words, point.vcpus);
-}
-
-// `was_ended`: by a person, so that what was not run says nothing.
-void add_sweep(Contents& contents, const Sweep& sweep, bool was_ended) {
-    for (const auto& point : sweep.points) {
-        if (was_ended && point.verdict == Verdict::not_run)
-            continue;
-        const auto subject = subject_of(point);
-        const Judged judged{.verdict = point.verdict,
-                            .is_known = false,
-                            .summary = point.reason.empty() ? point.summary : point.reason,
-                            .repeat = point.repeat,
-                            .points = 0,
-                            .bad = 0};
-        auto& worst = contents.verdicts.try_emplace(subject, judged).first->second;
-        const auto points = worst.points + 1, bad = worst.bad + (is_bad(point.verdict) ? 1U : 0U);
-        if (badness(judged.verdict) > badness(worst.verdict))
-            worst = judged;
-        worst.points = points;
-        worst.bad = bad;
-        if (point.verdict != Verdict::pass)
-            continue;
-        const auto add = [&](const std::string& name, const std::string& unit, double value) {
-            auto& repetitions = contents.repetitions[{subject, name}];
-            if (repetitions.values.empty())
-                repetitions.unit = unit;
-            if (repetitions.unit == unit && is_positive(value))
-                repetitions.values.push_back(value);
-        };
-        if (const auto speed = throughput(point))
-            add("throughput", point.unit + "/s", *speed);
-        for (const auto& distribution : point.distributions)
-            add(distribution.name + " (median)", distribution.summary.unit, distribution.summary.median);
-    }
-}
-
-Contents contents_of(const Document& document) {
-    Contents contents;
-    const bool was_ended = document.run.outcome == Outcome::cancelled;
-    for (const auto& check : document.run.checks) {
-        if (was_ended && check.verdict == Verdict::not_run)
-            continue;
-        contents.verdicts.emplace(check.name,
-                                  Judged{.verdict = check.verdict,
-                                         .is_known = !check.known.empty(),
-                                         .summary = check.reason.empty() ? check.summary : check.reason,
-                                         .repeat = check.repeat,
-                                         .points = 1,
-                                         .bad = is_bad(check.verdict) ? 1U : 0U});
-        if (check.verdict == Verdict::pass)
-            for (const auto& measurement : check.measurements)
-                contents.measurements.emplace(std::pair{check.name, measurement.name}, &measurement);
-    }
-    if (document.run.sweep)
-        add_sweep(contents, *document.run.sweep, was_ended);
-    for (const auto& figure : document.figures)
-        contents.figures.emplace(figure.name, &figure);
-    return contents;
-}
-
-// ------ the two side by side
 
 class Pairing {
 public:
@@ -243,7 +49,7 @@ public:
         for (const auto& [key, a] : _a.measurements)
             if (const auto b = _b.measurements.find(key);
                 b != _b.measurements.end() && b->second->summary.unit == a->summary.unit)
-                add(compare_measurements(key.first, *a, *b->second));
+                add(figure_of_measurements(key.first, *a, *b->second));
         for (const auto& [name, a] : _a.figures)
             if (const auto b = _b.figures.find(name);
                 b != _b.figures.end() && b->second->unit == a->unit && b->second->at_most == a->at_most)
@@ -392,14 +198,6 @@ std::string_view to_string(Change change) {
         return "unknown";
     }
     return "unknown";
-}
-
-Better better_of(std::string_view unit) {
-    if (unit.ends_with("/s"))
-        return Better::more;
-    constexpr std::array<std::string_view, 10> costs{"s",     "ms",    "us",  "ns",  "cycles",
-                                                     "ticks", "bytes", "KiB", "MiB", "bytes/vCPU"};
-    return std::find(costs.begin(), costs.end(), unit) != costs.end() ? Better::less : Better::neither;
 }
 
 Result<Comparison> compare(const Document& a, const Document& b, double threshold_percent) {

@@ -27,10 +27,9 @@ namespace {
 
 constexpr std::int64_t file_version = 1;
 constexpr std::size_t max_file_bytes = 16 * MiB;
-constexpr std::uint32_t max_vcpus = max_plan_file_vcpus;
-constexpr std::size_t max_nodes = 1024;              // Linux's CONFIG_NODES_SHIFT is at most 10
-constexpr std::uint32_t max_index = 1U << 20;        // of PUs and nodes, as in hwloc_source.cpp
-constexpr std::size_t max_shared = 16UL * max_vcpus; // of an "any_of": its PUs times its vCPUs
+constexpr std::size_t max_nodes = 1024;                        // Linux's CONFIG_NODES_SHIFT is at most 10
+constexpr std::uint32_t max_index = 1U << 20;                  // of PUs and nodes, as in hwloc_source.cpp
+constexpr std::size_t max_shared = 16UL * max_plan_file_vcpus; // of an "any_of": its PUs times its vCPUs
 
 tl::unexpected<Error> refuse(const toml::source_region& where, std::string why, std::string remedy = {}) {
     return fail(ErrorKind::bad_input, fmt::format("plan file, line {}", where.begin.line), std::move(why),
@@ -70,7 +69,7 @@ Result<std::vector<std::uint32_t>> list_at(const toml::table& table, std::string
     const auto text = text_at(table, key);
     if (!text)
         return tl::unexpected{text.error()};
-    auto numbers = parse_number_list(*text, largest, max_vcpus);
+    auto numbers = parse_number_list(*text, largest, max_plan_file_vcpus);
     if (!numbers)
         return refuse(table.get(key)->source(), fmt::format("\"{}\": {}", key, numbers.error().found),
                       numbers.error().remedy);
@@ -150,7 +149,7 @@ Status read_vcpus(const toml::table& table, const PlanFile& file, Places& places
     constexpr std::array<std::string_view, 4> known{"vcpus", "node", "pus", "any_of"};
     if (auto checked = check_keys(table, known); !checked)
         return checked;
-    const auto vcpus = list_at(table, "vcpus", max_vcpus - 1);
+    const auto vcpus = list_at(table, "vcpus", max_plan_file_vcpus - 1);
     if (!vcpus)
         return tl::unexpected{vcpus.error()};
     const auto node = number_at(table, "node", max_nodes);
@@ -232,7 +231,7 @@ Result<PlanFile> parse_plan_file(std::string_view text) {
         read = for_each_table(document, "node", max_nodes,
                               [&](const toml::table& table) { return read_node(table, file); });
     if (read)
-        read = for_each_table(document, "vcpu", max_vcpus,
+        read = for_each_table(document, "vcpu", max_plan_file_vcpus,
                               [&](const toml::table& table) { return read_vcpus(table, file, places); });
     if (!read)
         return tl::unexpected{read.error()};
