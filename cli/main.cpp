@@ -21,6 +21,7 @@
 #include "cli/report_command.hpp"
 #include "cli/stress_command.hpp"
 #include "cli/tower_command.hpp"
+#include "cli/usage_error.hpp"
 #include "cli/validate_command.hpp"
 #include "lab/inside/init.hpp"
 #include "report/run_result.hpp"
@@ -37,7 +38,7 @@ int run(const std::vector<std::string>& line) {
         ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
         ->capture_default_str();
     app.require_subcommand(1);
-    app.failure_message(CLI::FailureMessage::help);
+    app.failure_message(cli::usage_error);
     app.footer("`nestbed COMMAND --help` has the options and examples of each.");
 
     cli::Action action;

@@ -7,6 +7,7 @@
 #include "cli/place_compare.hpp"
 #include "cli/place_watch.hpp"
 #include "cli/seconds.hpp"
+#include "cli/seed.hpp"
 
 namespace nestbed::cli {
 
@@ -47,7 +48,7 @@ void add_compare(CLI::App& command, Action& action, const std::shared_ptr<PlaceC
         ->check(seconds_from(0.01))
         ->capture_default_str();
     compare->add_option("--seed", options->seed, "Of the order of rounds and of the drivers' work")
-        ->check(CLI::NonNegativeNumber)
+        ->check(seed())
         ->capture_default_str();
     compare
         ->add_option("--where", options->where,

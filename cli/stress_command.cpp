@@ -17,6 +17,7 @@
 #include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
 #include "cli/seconds.hpp"
+#include "cli/seed.hpp"
 #include "cli/stress_options.hpp"
 #include "cli/stress_text.hpp"
 #include "cli/stress_watch.hpp"
@@ -170,7 +171,7 @@ void add_run(CLI::App& command, Action& action, const std::shared_ptr<StressOpti
         ->check(CLI::Range(1, 10000))
         ->capture_default_str();
     runner->add_option("--seed", options->seed, "The same seed gives the same work")
-        ->check(CLI::NonNegativeNumber)
+        ->check(seed())
         ->capture_default_str();
     runner->add_option("--policy", options->policies, "Placements, see `nestbed plan --help`")
         ->type_name("NAME,...")

@@ -15,6 +15,7 @@
 #include "cli/results.hpp"
 #include "cli/run_in_lab.hpp"
 #include "cli/seconds.hpp"
+#include "cli/seed.hpp"
 #include "cli/validate_text.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/supervise/supervisor.hpp"
@@ -121,7 +122,7 @@ void add_validate_command(CLI::App& app, Action& action, std::vector<std::string
         ->add_option("--only", options->only, "Run only the checks whose name matches one of these patterns")
         ->type_name("PATTERN");
     command->add_option("--seed", options->seed, "Of the random pairings; the same seed gives the same ones")
-        ->check(CLI::NonNegativeNumber)
+        ->check(seed())
         ->capture_default_str();
     command
         ->add_option("--timeout", options->timeout_s,

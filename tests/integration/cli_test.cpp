@@ -190,6 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{"HelpOfACommand", {"validate", "--help"}, 0}, UsageCase{"NoCommand", {}, 2},
         UsageCase{"UnknownCommand", {"frobnicate"}, 2},
         UsageCase{"UnknownOption", {"plan", "--frobnicate"}, 2},
+        UsageCase{"SeedBelowZero", {"validate", "--seed", "-1"}, 2},
         UsageCase{"NoVcpus", {"plan", "--vcpus", "0"}, 2},
         UsageCase{"VcpusThatAreNoNumber", {"plan", "--vcpus", "many"}, 2},
         UsageCase{"UnknownPolicy", {"plan", "--policy", "best"}, 2},
