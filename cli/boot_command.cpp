@@ -210,7 +210,7 @@ void add_boot_command(CLI::App& app, Action& action, std::vector<std::string> co
         "passed'\n"
         "  nestbed boot bzImage --disk file=root.img,iops=1000 --append 'console=ttyS0 root=/dev/vda'\n"
         "  nestbed boot x86/smptest.flat --vcpus 288\n"
-        "  nestbed lab --nodes 4 --cpus 4 -- boot bzImage --initrd i.cpio --append console=ttyS0 --vcpus 32");
+        "  nestbed lab --nodes 4 -- boot bzImage --initrd i.cpio --append console=ttyS0 --vcpus 32");
     command->callback([options, &action] { action = [options] { return run_boot(*options); }; });
 }
 

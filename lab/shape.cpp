@@ -57,12 +57,19 @@ bool are_flags(std::string_view text) {
 
 } // namespace
 
-Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon) {
-    Shape shape{.silicon = silicon};
+bool keeps_guests_busy(const std::vector<std::string>& arguments) {
     constexpr std::array<std::string_view, 4> hard{"boot", "conform", "stress", "tower"};
-    if (silicon == Silicon::intel ||
-        (!arguments.empty() && std::ranges::find(hard, arguments.front()) != hard.end()))
-        shape.cpus = shape.nodes = 1;
+    return !arguments.empty() && std::ranges::find(hard, arguments.front()) != hard.end();
+}
+
+Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon,
+                    std::optional<std::uint32_t> cpus, std::optional<std::uint32_t> nodes) {
+    Shape shape{.silicon = silicon};
+    const bool intel = silicon == Silicon::intel;
+    const bool one_cpu = intel || keeps_guests_busy(arguments);
+    const auto usual = one_cpu ? 1 : shape.cpus;
+    shape.cpus = cpus.value_or(nodes && !one_cpu ? std::max(usual, *nodes) : usual);
+    shape.nodes = nodes.value_or(cpus && !intel ? std::min(shape.nodes, *cpus) : usual);
     if (takes_kernel_along(arguments))
         shape.memory_bytes = silicon == Silicon::intel ? max_intel_memory : tower_memory;
     return shape;

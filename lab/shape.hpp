@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,22 @@ struct Shape {
     Engine engine = Engine::emulator;
 };
 
-// What suits a command whose arguments these are: those that run hypervisors or Linux for long get one CPU.
-// VMRUN of QEMU's TCG does not load INTERRUPT_SHADOW, so a guest's kernel that a VM exit interrupts between
-// STI and HLT sleeps over what it waits for, and the more CPUs there are the more such exits; and with
-// several of QEMU 7.2 the emulated kernel itself has stopped now and then, why is not known. Of Intel silicon
-// there is not more than one. A tower gets memory for what stands in it.
-[[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon = Silicon::amd);
+// Whether the command with these arguments runs hypervisors or Linux for long. On several CPUs of QEMU's TCG
+// that goes wrong now and then, whatever VMM runs there: VMRUN with an interrupt to inject finds the guest's
+// page tables empty, and what cannot read its IDT ends in a triple fault (seen with nestbed, lkvm and QEMU
+// on Linux 6.1, QEMU 7.2 and 10.0); or the emulated kernel itself stops. VMRUN there does not load
+// INTERRUPT_SHADOW either, so a guest's kernel that a VM exit interrupts between STI and HLT sleeps over what
+// it waits for, and the more CPUs there are the more such exits. On one CPU none of it
+// has been seen.
+[[nodiscard]] bool keeps_guests_busy(const std::vector<std::string>& arguments);
+
+// What suits a command whose arguments these are, with as many CPUs and nodes as are asked for: one CPU for
+// what keeps guests busy. Of Intel silicon there is not more than one. Where CPUs or nodes alone are asked
+// for the others follow, but no further CPUs for what is better off with one. A tower gets memory for what
+// stands in it.
+[[nodiscard]] Shape default_shape(const std::vector<std::string>& arguments, Silicon silicon = Silicon::amd,
+                                  std::optional<std::uint32_t> cpus = {},
+                                  std::optional<std::uint32_t> nodes = {});
 
 // Errors: bad_input where the memory does not suffice for the nodes, or CPUs, nodes or memory are more than
 // the emulator takes, or the flags are not of that form.

@@ -66,13 +66,43 @@ TEST(QemuCommand, AddsFlagsToTheCpu) {
 
 TEST(DefaultShape, IntelSiliconHasOneCpu) {
     EXPECT_EQ(default_shape({"check"}).cpus, 2U);
+    EXPECT_FALSE(keeps_guests_busy({"check"}));
+    EXPECT_FALSE(keeps_guests_busy({}));
     for (const auto* const hard : {"boot", "conform", "stress", "tower"}) {
+        EXPECT_TRUE(keeps_guests_busy({hard, "run"})) << hard;
         EXPECT_EQ(default_shape({hard, "run"}).cpus, 1U) << hard;
         EXPECT_EQ(default_shape({hard, "run"}).nodes, 1U) << hard;
     }
     const auto shape = default_shape({"check"}, Silicon::intel);
     EXPECT_EQ(shape.silicon, Silicon::intel);
     EXPECT_TRUE(check_shape(shape));
+}
+
+TEST(DefaultShape, CpusAndNodesFollowEachOther) {
+    struct Case {
+        const char* command;
+        Silicon silicon;
+        std::optional<std::uint32_t> cpus, nodes;
+        std::uint32_t cpus_given, nodes_given;
+    };
+    for (const auto& [name, silicon, cpus, nodes, cpus_given, nodes_given] : {
+             Case{"check", Silicon::amd, {}, {}, 2, 2},
+             {"check", Silicon::amd, {}, 4, 4, 4},
+             {"check", Silicon::amd, {}, 1, 2, 1},
+             {"check", Silicon::amd, 4, {}, 4, 2},
+             {"check", Silicon::amd, 1, {}, 1, 1},
+             {"check", Silicon::amd, 3, 2, 3, 2},
+             {"boot", Silicon::amd, {}, 4, 1, 4},
+             {"boot", Silicon::amd, 4, {}, 4, 2},
+             {"boot", Silicon::amd, 2, 4, 2, 4},
+             {"check", Silicon::intel, {}, 2, 1, 2}, // which check_shape() refuses, as the next
+             {"check", Silicon::intel, 2, {}, 2, 1},
+         }) {
+        const auto shape = default_shape({name}, silicon, cpus, nodes);
+        EXPECT_EQ(shape.cpus, cpus_given) << name << " " << cpus.value_or(0) << " " << nodes.value_or(0);
+        EXPECT_EQ(shape.nodes, nodes_given) << name << " " << cpus.value_or(0) << " " << nodes.value_or(0);
+        EXPECT_EQ(shape.silicon, silicon);
+    }
 }
 
 TEST(DefaultShape, ATowerHasMemoryForItsLevels) {
