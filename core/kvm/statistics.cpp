@@ -115,6 +115,16 @@ Result<StatisticsLayout> read_statistics_layout(int stats_fd) {
     return layout;
 }
 
+const StatisticsLayout* VcpuStatisticsLayout::of(int stats_fd) {
+    std::call_once(_once, [&] {
+        if (auto layout = read_statistics_layout(stats_fd)) {
+            _layout = std::move(*layout);
+            _known = &*_layout;
+        }
+    });
+    return _known;
+}
+
 Result<std::vector<std::uint64_t>> read_statistics(int stats_fd, const StatisticsLayout& layout) {
     const auto raw = read_at(stats_fd, layout.data_offset, layout.data_bytes);
     if (!raw)

@@ -1,7 +1,10 @@
 // KVM's binary statistics (Documentation/virt/kvm/api.rst, 4.133 KVM_GET_STATS_FD).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +29,22 @@ struct StatisticsLayout {
 
 // Errors: host_lacks when the header makes no sense or the read fails.
 [[nodiscard]] Result<StatisticsLayout> read_statistics_layout(int stats_fd);
+
+// The layout of vCPU statistics, which is the same for all of a KVM: the first vCPU that has any tells it.
+// For any thread.
+class VcpuStatisticsLayout {
+public:
+    // That of a vCPU's statistics. Null where it cannot be had.
+    const StatisticsLayout* of(int stats_fd);
+
+    // Null until of() was asked for.
+    [[nodiscard]] const StatisticsLayout* known() const noexcept { return _known; }
+
+private:
+    std::once_flag _once;
+    std::optional<StatisticsLayout> _layout;
+    std::atomic<const StatisticsLayout*> _known = nullptr;
+};
 
 // The data block that `layout` describes, one value an 8-byte word.
 [[nodiscard]] Result<std::vector<std::uint64_t>> read_statistics(int stats_fd,

@@ -111,7 +111,7 @@ Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
     _context.mmio = &_mmio;
     _context.events = &_events;
     if (kvm.check_extension(KVM_CAP_BINARY_STATS_FD) != 0)
-        _context.statistics = vcpu_statistics_layout(kvm);
+        _context.statistics = &_statistics_layout;
     if (_spec.nested)
         _context.state = state_layout(kvm, _vm);
     prepare_kick_signal();
@@ -260,12 +260,12 @@ std::vector<std::string> Chassis::refused_msrs() const {
 }
 
 MachineStatistics Chassis::statistics() const {
-    return statistics_of(_vm, _context.statistics, _threads,
+    return statistics_of(_vm, _statistics_layout, _threads,
                          [](const VcpuThread& thread) { return thread.statistics(); });
 }
 
 MachineStatistics Chassis::statistics_now() const {
-    return statistics_of(_vm, _context.statistics, _threads,
+    return statistics_of(_vm, _statistics_layout, _threads,
                          [](const VcpuThread& thread) { return thread.statistics_now(); });
 }
 

@@ -162,6 +162,7 @@ private:
     device::MmioBus _mmio;
     supervise::EventQueue<VcpuEvent> _events;
     ProgressBoost _boost;
+    kvm::VcpuStatisticsLayout _statistics_layout;
     VcpuContext _context;
     VcpuThreads _threads;
     Fd _record; // see topology/machine_record.hpp

@@ -29,15 +29,15 @@ Result<topology::Observation> observe(const VcpuThreads& threads, const GuestMem
 }
 
 MachineStatistics
-statistics_of(const kvm::Vm& vm, const std::optional<kvm::StatisticsLayout>& layout,
-              const VcpuThreads& threads,
+statistics_of(const kvm::Vm& vm, const kvm::VcpuStatisticsLayout& layout, const VcpuThreads& threads,
               const std::function<std::vector<std::uint64_t>(const VcpuThread&)>& words_of) {
     MachineStatistics statistics;
-    if (!layout)
-        return statistics;
-    statistics.entries = layout->entries;
     for (const auto& thread : threads)
         statistics.vcpus.push_back(words_of(*thread));
+    const auto* const known = layout.known();
+    if (known == nullptr)
+        return {};
+    statistics.entries = known->entries;
     if (const auto fd = vm.stats_fd()) {
         if (const auto vm_layout = kvm::read_statistics_layout(fd->get())) {
             statistics.vm_entries = vm_layout->entries;

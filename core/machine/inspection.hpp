@@ -31,10 +31,9 @@ struct MachineStatistics {
     std::vector<kvm::StatisticDescription> vm_entries;
     std::vector<std::uint64_t> vm;
 };
-// `layout` is that of a vCPU; nothing is read where this KVM has none. `words_of` has those of a vCPU.
+// Nothing where no vCPU has any. `words_of` has those of a vCPU, by `layout`.
 [[nodiscard]] MachineStatistics
-statistics_of(const kvm::Vm& vm, const std::optional<kvm::StatisticsLayout>& layout,
-              const VcpuThreads& threads,
+statistics_of(const kvm::Vm& vm, const kvm::VcpuStatisticsLayout& layout, const VcpuThreads& threads,
               const std::function<std::vector<std::uint64_t>(const VcpuThread&)>& words_of);
 
 // Registers, mp_state, last exits and exceptions of the first of `suspects`, then how many more there are.

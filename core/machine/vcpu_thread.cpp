@@ -231,7 +231,7 @@ Result<kvm::Vcpu> VcpuThread::set_up() {
     if (_index == 0)
         _tsc_khz = vcpu->tsc_khz().value_or(0);
     // Now, since the ioctl would wait for the end of KVM_RUN.
-    if (_context.recording.statistics && _context.statistics)
+    if (_context.recording.statistics && _context.statistics != nullptr)
         if (auto fd = vcpu->stats_fd())
             _statistics_fd = std::move(*fd);
     _recorded.resize(_context.recording.exits);
@@ -397,10 +397,7 @@ void VcpuThread::take_snapshot(const kvm::Vcpu& vcpu) {
 }
 
 std::vector<std::uint64_t> VcpuThread::statistics_now() const {
-    if (!_statistics_fd || !_context.statistics)
-        return {};
-    return kvm::read_statistics(_statistics_fd.get(), *_context.statistics)
-        .value_or(std::vector<std::uint64_t>{});
+    return _statistics_fd ? statistics_from(_statistics_fd) : std::vector<std::uint64_t>{};
 }
 
 std::vector<TimedExit> VcpuThread::recorded_exits() const {
@@ -413,12 +410,18 @@ std::vector<TimedExit> VcpuThread::recorded_exits() const {
 }
 
 void VcpuThread::read_statistics(const kvm::Vcpu& vcpu) {
-    if (!_context.statistics)
+    if (_context.statistics == nullptr)
         return;
-    // Only what can be read is reported; a statistic less is no reason to fail a run.
-    vcpu.stats_fd()
-        .and_then([&](const Fd& fd) { return kvm::read_statistics(fd.get(), *_context.statistics); })
-        .map([&](std::vector<std::uint64_t> values) { _statistics = std::move(values); });
+    if (const auto fd = vcpu.stats_fd())
+        _statistics = statistics_from(*fd);
+}
+
+// Only what can be read is reported; a statistic less is no reason to fail a run.
+std::vector<std::uint64_t> VcpuThread::statistics_from(const Fd& fd) const {
+    const auto* const layout = _context.statistics->of(fd.get());
+    if (layout == nullptr)
+        return {};
+    return kvm::read_statistics(fd.get(), *layout).value_or(std::vector<std::uint64_t>{});
 }
 
 } // namespace nestbed::machine

@@ -79,7 +79,7 @@ struct VcpuContext {
     DirtyRings* dirty_rings = nullptr;                  // null: none
     boot::EntryState bsp;                               // the other vCPUs wait for INIT and SIPI
     ApicStart apic = ApicStart::x2apic;
-    std::optional<kvm::StatisticsLayout> statistics; // empty where this KVM has none
+    kvm::VcpuStatisticsLayout* statistics = nullptr; // null where this KVM has none
     Recording recording;
     std::optional<StateLayout> state; // the same, see wire::reload_port
 
@@ -170,6 +170,7 @@ private:
     }
     void take_snapshot(const kvm::Vcpu& vcpu);
     void read_statistics(const kvm::Vcpu& vcpu);
+    [[nodiscard]] std::vector<std::uint64_t> statistics_from(const Fd& fd) const;
     void say(VcpuEvent::Kind kind, Error error = {}, std::optional<std::uint32_t> exit_reason = {});
 
     VcpuContext& _context;

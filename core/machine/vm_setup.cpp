@@ -79,23 +79,6 @@ Status configure_vm(const kvm::Vm& vm, std::uint32_t max_apic_id) {
                          KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
 }
 
-std::optional<kvm::StatisticsLayout> vcpu_statistics_layout(const kvm::Kvm& kvm) {
-    static const auto layout = [&]() -> std::optional<kvm::StatisticsLayout> {
-        const auto vm = kvm.create_vm();
-        if (!vm)
-            return std::nullopt;
-        const auto vcpu = vm->create_vcpu(0);
-        if (!vcpu)
-            return std::nullopt;
-        const auto fd = vcpu->stats_fd();
-        if (!fd)
-            return std::nullopt;
-        const auto read = kvm::read_statistics_layout(fd->get());
-        return read ? std::optional{*read} : std::nullopt;
-    }();
-    return layout;
-}
-
 std::vector<core::cpu::MsrValue> capabilities_without(const kvm::Kvm& kvm,
                                                       const std::vector<core::cpu::MsrValue>& hidden) {
     std::vector<core::cpu::MsrValue> offered;

@@ -8,7 +8,6 @@
 #include "base/error.hpp"
 #include "core/cpu/msr.hpp"
 #include "core/kvm/kvm.hpp"
-#include "core/kvm/statistics.hpp"
 #include "core/kvm/vm.hpp"
 #include "core/machine/vcpu_state.hpp"
 #include "topology/plan.hpp"
@@ -26,10 +25,6 @@ namespace nestbed::machine {
 // There is nothing to hide of an MSR that KVM does not offer.
 [[nodiscard]] std::vector<core::cpu::MsrValue>
 capabilities_without(const kvm::Kvm& kvm, const std::vector<core::cpu::MsrValue>& hidden);
-
-// The layout of vCPU statistics, which is the same for all. It takes a vCPU to ask, so a VM of one is made
-// for it, once per process. Empty where it cannot be had.
-[[nodiscard]] std::optional<kvm::StatisticsLayout> vcpu_statistics_layout(const kvm::Kvm& kvm);
 
 // What a vCPU's state consists of. Empty where KVM does not give its nested state away.
 [[nodiscard]] std::optional<StateLayout> state_layout(const kvm::Kvm& kvm, const kvm::Vm& vm);

@@ -110,6 +110,21 @@ TEST(Statistics, LayoutAndValuesAreRead) {
     }
 }
 
+TEST(VcpuStatisticsLayout, TheFirstVcpuTellsItForAll) {
+    const auto first = as_file(good_file());
+    VcpuStatisticsLayout layout;
+    EXPECT_EQ(layout.known(), nullptr);
+    const auto* const told = layout.of(first.get());
+    ASSERT_NE(told, nullptr);
+    EXPECT_EQ(told->entries.size(), 4U);
+    EXPECT_EQ(layout.known(), told);
+    EXPECT_EQ(layout.of(-1), told);
+
+    VcpuStatisticsLayout none;
+    EXPECT_EQ(none.of(-1), nullptr);
+    EXPECT_EQ(none.known(), nullptr);
+}
+
 TEST(Statistics, NoneIsNoError) {
     auto bytes = good_file();
     put(bytes, offsetof(kvm_stats_header, num_desc), std::uint32_t{0});
