@@ -25,7 +25,6 @@ using supervise::Clock;
 constexpr auto creation_base = 30s;
 constexpr auto creation_per_vcpu = 100ms;
 constexpr int teardown_seconds = 30;
-constexpr auto boost_period = 10ms;
 
 } // namespace
 
@@ -101,9 +100,11 @@ Status Chassis::create_vcpus(const kvm::Kvm& kvm, const boot::EntryState& bsp) {
     _context.bsp = bsp;
     _context.apic = _spec.apic;
     if (_spec.boost && _spec.plan.max_vcpus_per_pu > 1 && ProgressBoost::is_allowed()) {
+        auto ticker = BoostTicker::start(_boost);
+        if (!ticker)
+            return tl::unexpected{ticker.error()};
+        _boost_ticker = std::move(*ticker);
         _context.boost = &_boost;
-        _ticks_first.emplace();
-        _boost_ticker = _supervisor.every(boost_period, [this] { _boost.tick(); });
     }
     _context.dirty_rings = _dirty_rings.get();
     _context.recording = _spec.recording;
@@ -202,7 +203,6 @@ void Chassis::die(Error error) {
 
 Status Chassis::stop() {
     _boost_ticker.reset();
-    _ticks_first.reset();
     // Those still in set-up finish it, find `started` changed, and leave.
     _context.stop = true;
     _context.stop.notify_all();

@@ -20,6 +20,7 @@
 #include "core/device/port_bus.hpp"
 #include "core/kvm/kvm.hpp"
 #include "core/kvm/vm.hpp"
+#include "core/machine/boost_ticker.hpp"
 #include "core/machine/dirty_rings.hpp"
 #include "core/machine/guest_memory.hpp"
 #include "core/machine/inspection.hpp"
@@ -175,8 +176,7 @@ private:
     std::vector<PhaseTime> _phases;
     std::unique_ptr<supervise::Readable> _readable;
     boost::fibers::fiber _pump;
-    std::unique_ptr<supervise::Supervisor::Ticker> _boost_ticker;
-    std::optional<TicksFirst> _ticks_first; // as long as it ticks
+    std::unique_ptr<BoostTicker> _boost_ticker;
 };
 
 } // namespace nestbed::machine

@@ -1,12 +1,18 @@
 #include "core/machine/progress_boost.hpp"
 
+#include <cerrno>
+#include <cstring>
 #include <sched.h>
+
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 namespace nestbed::machine {
 
 namespace {
+
+constexpr long boost_period_ns = 10'000'000;
 
 // Before all that is not real-time. The kernel keeps a part of each processor's time for the others
 // (sched(7), "Limiting the CPU usage of real-time processes").
@@ -36,9 +42,24 @@ TicksFirst::~TicksFirst() {
     ::sched_setscheduler(0, SCHED_OTHER, &usual);
 }
 
+Status ProgressBoost::open_timer() {
+    _timer = Fd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
+    if (_timer.get() < 0)
+        return fail(ErrorKind::host_lacks, "make a timer", std::strerror(errno),
+                    "raise the limit of open files (ulimit -n)");
+    return {};
+}
+
+void ProgressBoost::start_timer() const {
+    const itimerspec once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = boost_period_ns}};
+    ::timerfd_settime(_timer.get(), 0, &once, nullptr);
+}
+
 void ProgressBoost::prefer(pid_t tid) {
     if (const auto before = _preferred.exchange(tid); before != 0)
         set_preferred(before, false);
+    else
+        start_timer();
     set_preferred(tid, true);
     // Who came in between has tried to put this thread back, and may have done so too early. A thread that
     // stays preferred and does nothing but spin would keep all others of its processor waiting.
@@ -47,8 +68,12 @@ void ProgressBoost::prefer(pid_t tid) {
 }
 
 void ProgressBoost::tick() {
-    if (_served.exchange(false, std::memory_order_relaxed))
+    std::uint64_t expirations = 0;
+    [[maybe_unused]] const auto got = ::read(_timer.get(), &expirations, sizeof expirations);
+    if (_served.exchange(false, std::memory_order_relaxed)) {
+        start_timer();
         return;
+    }
     if (const auto idle = _preferred.exchange(0); idle != 0)
         set_preferred(idle, false);
 }

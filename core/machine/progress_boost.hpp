@@ -11,6 +11,9 @@
 
 #include <sys/types.h>
 
+#include "base/error.hpp"
+#include "base/fd.hpp"
+
 namespace nestbed::machine {
 
 // Shared by the vCPU threads of one machine.
@@ -26,12 +29,21 @@ public:
             prefer(tid);
     }
 
-    // Called every few milliseconds: a vCPU that only computes, or spins, is no longer preferred.
+    // timer() can be read from a few milliseconds after a vCPU was preferred, and tick() is due then. It
+    // sleeps while none is: where little leaves the guest nobody is woken. Errors: host_lacks when there is
+    // no descriptor left.
+    [[nodiscard]] Status open_timer();
+    [[nodiscard]] int timer() const noexcept { return _timer.get(); }
+
+    // A vCPU that only computes, or spins, is no longer preferred.
     void tick();
 
 private:
     void prefer(pid_t tid);
+    void start_timer() const;
 
+    Fd _timer; // goes off once; is started by who prefers a vCPU where none was, and by a tick that leaves
+               // one
     std::atomic<pid_t> _preferred{0};
     std::atomic<bool> _served{false}; // since the last tick
 };

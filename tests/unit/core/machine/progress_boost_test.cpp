@@ -8,6 +8,7 @@
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -80,6 +81,26 @@ TEST_F(Boost, WhoDoesNotLeaveForAWholeTickIsLikeTheOthers) {
     boost.tick();
     boost.left_guest(thread.tid());
     EXPECT_TRUE(thread.is_preferred());
+}
+
+// Where nothing leaves the guest nobody is to be woken.
+TEST_F(Boost, ItsTimerRunsWhileAVcpuIsPreferred) {
+    ASSERT_TRUE(boost.open_timer());
+    const auto expires_within = [&](int milliseconds) {
+        pollfd timer{.fd = boost.timer(), .events = POLLIN, .revents = 0};
+        return ::poll(&timer, 1, milliseconds) == 1;
+    };
+    const Parked thread;
+    EXPECT_FALSE(expires_within(40));
+    boost.left_guest(thread.tid());
+    EXPECT_TRUE(expires_within(10'000));
+    boost.tick();
+    EXPECT_TRUE(expires_within(10'000)) << "it is still preferred";
+    boost.tick();
+    EXPECT_FALSE(thread.is_preferred());
+    EXPECT_FALSE(expires_within(40));
+    boost.left_guest(thread.tid());
+    EXPECT_TRUE(expires_within(10'000));
 }
 
 TEST_F(Boost, ThreadsThatLeaveAtTheSameTimeDoNotStayPreferred) {
