@@ -12,7 +12,10 @@ namespace nestbed::machine {
 
 namespace {
 
-constexpr long boost_period_ns = 10'000'000;
+constexpr long tick_ns = 10'000'000;
+// Nine tenths of the time for who is preferred; the kernel itself leaves others 50 ms after each 950.
+constexpr unsigned ticks_before_rest = 4;
+constexpr long rest_ns = 4'000'000;
 
 // Before all that is not real-time. The kernel keeps a part of each processor's time for the others
 // (sched(7), "Limiting the CPU usage of real-time processes").
@@ -50,16 +53,18 @@ Status ProgressBoost::open_timer() {
     return {};
 }
 
-void ProgressBoost::start_timer() const {
-    const itimerspec once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = boost_period_ns}};
+void ProgressBoost::start_timer(long nanoseconds) const {
+    const itimerspec once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = nanoseconds}};
     ::timerfd_settime(_timer.get(), 0, &once, nullptr);
 }
 
 void ProgressBoost::prefer(pid_t tid) {
+    if (_resting.load(std::memory_order_relaxed))
+        return;
     if (const auto before = _preferred.exchange(tid); before != 0)
         set_preferred(before, false);
     else
-        start_timer();
+        start_timer(tick_ns);
     set_preferred(tid, true);
     // Who came in between has tried to put this thread back, and may have done so too early. A thread that
     // stays preferred and does nothing but spin would keep all others of its processor waiting.
@@ -67,15 +72,30 @@ void ProgressBoost::prefer(pid_t tid) {
         set_preferred(tid, false);
 }
 
+void ProgressBoost::put_back() {
+    if (const auto preferred = _preferred.exchange(0); preferred != 0)
+        set_preferred(preferred, false);
+}
+
 void ProgressBoost::tick() {
     std::uint64_t expirations = 0;
     [[maybe_unused]] const auto got = ::read(_timer.get(), &expirations, sizeof expirations);
-    if (_served.exchange(false, std::memory_order_relaxed)) {
-        start_timer();
+    const bool served = _served.exchange(false, std::memory_order_relaxed);
+    if (_resting) {
+        _resting = false;
+        _ticks = 0;
+    } else if (!served) {
+        _ticks = 0;
+        put_back();
+    } else if (++_ticks == ticks_before_rest) {
+        _resting = true;
+        put_back();
+        start_timer(rest_ns);
         return;
     }
-    if (const auto idle = _preferred.exchange(0); idle != 0)
-        set_preferred(idle, false);
+    // Also of one who had not seen that it rests.
+    if (_preferred.load() != 0)
+        start_timer(tick_ns);
 }
 
 } // namespace nestbed::machine

@@ -4,6 +4,8 @@
 // they spin for gets no more than that: with 144 vCPUs on a processor, a 144th. What a device hears, it hears
 // from a vCPU that does work, and most often from the one that holds the lock around that device. So the last
 // vCPU that left the guest for a device is preferred, until another does or it has not done so for a while.
+// Now and then none is for a moment: on a host of one processor whoever shows the guest's console, and the
+// user's shell, would else get to run once a second.
 #pragma once
 
 #include <atomic>
@@ -35,17 +37,20 @@ public:
     [[nodiscard]] Status open_timer();
     [[nodiscard]] int timer() const noexcept { return _timer.get(); }
 
-    // A vCPU that only computes, or spins, is no longer preferred.
+    // A vCPU that only computes, or spins, is no longer preferred; and none is for one tick in a few.
     void tick();
 
 private:
     void prefer(pid_t tid);
-    void start_timer() const;
+    void put_back();
+    void start_timer(long nanoseconds) const;
 
     Fd _timer; // goes off once; is started by who prefers a vCPU where none was, and by a tick that leaves
                // one
     std::atomic<pid_t> _preferred{0};
-    std::atomic<bool> _served{false}; // since the last tick
+    std::atomic<bool> _served{false};  // since the last tick
+    std::atomic<bool> _resting{false}; // until the next tick nobody is preferred
+    unsigned _ticks = 0;               // since it rested
 };
 
 // While it lives, the thread that made it, and calls tick(), is scheduled before the preferred vCPU: on a

@@ -103,6 +103,26 @@ TEST_F(Boost, ItsTimerRunsWhileAVcpuIsPreferred) {
     EXPECT_TRUE(expires_within(10'000));
 }
 
+TEST_F(Boost, NowAndThenNobodyIsPreferredForATick) {
+    ASSERT_TRUE(boost.open_timer());
+    const Parked thread;
+    for (int round = 0; round < 3; ++round) {
+        int ticks = 0;
+        do {
+            boost.left_guest(thread.tid());
+            EXPECT_TRUE(thread.is_preferred());
+            boost.tick();
+        } while (thread.is_preferred() && ++ticks < 20);
+        EXPECT_GE(ticks, 2);
+        EXPECT_LT(ticks, 20) << "it leaves all the time, and others have to run";
+        boost.left_guest(thread.tid());
+        EXPECT_FALSE(thread.is_preferred());
+        pollfd timer{.fd = boost.timer(), .events = POLLIN, .revents = 0};
+        EXPECT_EQ(::poll(&timer, 1, 10'000), 1) << "it rests for ever";
+        boost.tick();
+    }
+}
+
 TEST_F(Boost, ThreadsThatLeaveAtTheSameTimeDoNotStayPreferred) {
     std::array<Parked, 4> threads;
     for (int round = 0; round < 200; ++round) {
