@@ -69,8 +69,8 @@ int run_lab(const LabCommand& options) {
     request.timeout = milliseconds_of(options.timeout_s);
     if (request.shape.cpus > 1 && request.shape.engine == lab::Engine::emulator &&
         lab::keeps_guests_busy(request.arguments))
-        spdlog::warn("on several emulated CPUs guests end in a triple fault now and then, and the emulated "
-                     "kernel stops, whatever VMM runs them; --cpus 1 does not have that");
+        spdlog::warn("on several emulated CPUs guests end in a triple fault now and then, or the emulated "
+                     "kernel stops, whatever VMM runs them; --cpus 1 is much steadier");
 
     auto supervisor = supervise::Supervisor::create();
     if (!supervisor)

@@ -33,11 +33,11 @@ struct Shape {
 
 // Whether the command with these arguments runs hypervisors or Linux for long. On several CPUs of QEMU's TCG
 // that goes wrong now and then, whatever VMM runs there: VMRUN with an interrupt to inject finds the guest's
-// page tables empty, and what cannot read its IDT ends in a triple fault (seen with nestbed, lkvm and QEMU
-// on Linux 6.1, QEMU 7.2 and 10.0); or the emulated kernel itself stops. VMRUN there does not load
-// INTERRUPT_SHADOW either, so a guest's kernel that a VM exit interrupts between STI and HLT sleeps over what
-// it waits for, and the more CPUs there are the more such exits. On one CPU none of it
-// has been seen.
+// IDT not present, which ends in a triple fault (seen in VMCBs of nestbed's and lkvm's guests on Linux 6.1
+// and QEMU 7.2, why is not known; never seen on one CPU); or the emulated kernel itself stops, which is rare
+// on one CPU. VMRUN there does not load INTERRUPT_SHADOW either, so a guest's kernel that a VM exit
+// interrupts between STI and HLT sleeps over what it waits for, and the more CPUs there are the more such
+// exits.
 [[nodiscard]] bool keeps_guests_busy(const std::vector<std::string>& arguments);
 
 // What suits a command whose arguments these are, with as many CPUs and nodes as are asked for: one CPU for
