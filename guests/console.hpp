@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "guests/line_pattern.hpp"
+#include "base/line_pattern.hpp"
 
 namespace nestbed::guests {
 

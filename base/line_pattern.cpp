@@ -1,4 +1,4 @@
-#include "guests/line_pattern.hpp"
+#include "base/line_pattern.hpp"
 
 #include <array>
 
@@ -9,7 +9,7 @@
 
 #include "base/printable.hpp"
 
-namespace nestbed::guests {
+namespace nestbed {
 
 namespace {
 
@@ -53,4 +53,4 @@ bool LinePattern::matches(std::string_view line) const {
     return pcre2_match(_code.get(), bytes_of(line), line.size(), 0, 0, data.get(), limits.get()) >= 0;
 }
 
-} // namespace nestbed::guests
+} // namespace nestbed

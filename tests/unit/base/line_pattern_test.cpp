@@ -1,9 +1,9 @@
-#include "guests/line_pattern.hpp"
+#include "base/line_pattern.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace nestbed::guests {
+namespace nestbed {
 namespace {
 
 struct PatternCase {
@@ -48,4 +48,4 @@ TEST(LinePattern, GivesUpWhereItWouldTakeTooLong) {
 }
 
 } // namespace
-} // namespace nestbed::guests
+} // namespace nestbed

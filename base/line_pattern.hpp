@@ -10,7 +10,7 @@
 // Of <pcre2.h>, whose functions are macros.
 struct pcre2_real_code_8;
 
-namespace nestbed::guests {
+namespace nestbed {
 
 class LinePattern {
 public:
@@ -30,4 +30,4 @@ private:
     std::unique_ptr<pcre2_real_code_8, Free> _code;
 };
 
-} // namespace nestbed::guests
+} // namespace nestbed
