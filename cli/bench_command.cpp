@@ -89,7 +89,9 @@ void add_bench_command(CLI::App& app, Action& action) {
         "  nestbed bench bringup --against 'qemu-system-x86_64 -accel kvm -smp 288 -kernel test.flat \\\n"
         "      -device isa-debug-exit; test $? -eq 1'");
     command->callback([options, &action] { action = [options] { return run_bench(*options); }; });
+}
 
+void add_bench_child_command(CLI::App& app, Action& action) {
     auto child = std::make_shared<ChildOptions>();
     auto* const hidden = app.add_subcommand("bench-child", "")->group("");
     hidden->add_option("mode", child->mode)->required()->check(CLI::IsMember({"bringup", "exit", "memory"}));

@@ -1,7 +1,11 @@
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <ranges>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <malloc.h>
@@ -42,18 +46,27 @@ int run(const std::vector<std::string>& line) {
     app.footer("`nestbed COMMAND --help` has the options and examples of each.");
 
     cli::Action action;
-    cli::add_validate_command(app, action, line);
-    cli::add_boot_command(app, action, line);
-    cli::add_tower_command(app, action, line);
-    cli::add_conform_command(app, action, line);
-    cli::add_stress_command(app, action, line);
-    cli::add_check_command(app, action);
-    cli::add_plan_command(app, action);
-    cli::add_place_command(app, action, line);
-    cli::add_bench_command(app, action);
-    cli::add_report_command(app, action);
-    cli::add_compare_command(app, action);
-    cli::add_lab_command(app, action, line, run);
+    const std::pair<const char*, std::function<void()>> commands[] = {
+        {"validate", [&] { cli::add_validate_command(app, action, line); }},
+        {"boot", [&] { cli::add_boot_command(app, action, line); }},
+        {"tower", [&] { cli::add_tower_command(app, action, line); }},
+        {"conform", [&] { cli::add_conform_command(app, action, line); }},
+        {"stress", [&] { cli::add_stress_command(app, action, line); }},
+        {"check", [&] { cli::add_check_command(app, action); }},
+        {"plan", [&] { cli::add_plan_command(app, action); }},
+        {"place", [&] { cli::add_place_command(app, action, line); }},
+        {"bench", [&] { cli::add_bench_command(app, action); }},
+        {"bench-child", [&] { cli::add_bench_child_command(app, action); }},
+        {"report", [&] { cli::add_report_command(app, action); }},
+        {"compare", [&] { cli::add_compare_command(app, action); }},
+        {"lab", [&] { cli::add_lab_command(app, action, line, run); }},
+    };
+    // Where the line names a command, that one alone: all of them are 70 ms on an emulated host.
+    const auto named = std::ranges::find_first_of(line | std::views::drop(1), commands, {}, {},
+                                                  [](const auto& command) { return command.first; });
+    for (const auto& [name, add] : commands)
+        if (named == line.end() || *named == name)
+            add();
     try {
         std::vector<const char*> words;
         for (const auto& word : line)
