@@ -62,7 +62,9 @@ void add_bench_command(CLI::App& app, Action& action) {
     auto options = std::make_shared<BenchOptions>();
     auto* const command =
         app.add_subcommand("bench", "Measure nestbed next to a program that does only the least");
-    command->add_option("names", options->request.names, "bringup, exit, memory, plan [all]")
+    command
+        ->add_option("names", options->request.names,
+                     "bringup, exit, memory, plan, race [all; race where there are --command]")
         ->type_name("NAME");
     command->add_option("--vcpus", options->request.vcpus, "For bringup")
         ->capture_default_str()
@@ -74,6 +76,19 @@ void add_bench_command(CLI::App& app, Action& action) {
         ->add_option("--against", options->request.against,
                      "A shell command that ends with 0, to time in turn with bringup")
         ->type_name("COMMAND");
+    command
+        ->add_option(
+            "--command", options->request.commands,
+            "For race: a shell command to start in turn with the others; the first is compared with each")
+        ->type_name("COMMAND")
+        ->allow_extra_args(false);
+    command
+        ->add_option(
+            "--line", options->request.lines,
+            "For race: a regular expression for a line of their stdout, in the order in which they come; "
+            "at the last they are ended")
+        ->type_name("REGEX")
+        ->allow_extra_args(false);
     command->add_option("--timeout", options->timeout_s, "Seconds that one child may take")
         ->capture_default_str()
         ->check(some_seconds());
@@ -87,7 +102,10 @@ void add_bench_command(CLI::App& app, Action& action) {
         "  nestbed bench\n"
         "  nestbed bench bringup --vcpus 1024 --repeat 3\n"
         "  nestbed bench bringup --against 'qemu-system-x86_64 -accel kvm -smp 288 -kernel test.flat \\\n"
-        "      -device isa-debug-exit; test $? -eq 1'");
+        "      -device isa-debug-exit; test $? -eq 1'\n"
+        "  nestbed bench race --line 'Linux version' --line 'Run /init' \\\n"
+        "      --command 'nestbed boot bzImage --vcpus 64 --timeout 0' \\\n"
+        "      --command 'lkvm run -k bzImage -c 64 --console serial -p console=ttyS0'");
     command->callback([options, &action] { action = [options] { return run_bench(*options); }; });
 }
 

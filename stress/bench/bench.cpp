@@ -12,6 +12,7 @@
 #include "base/units.hpp"
 #include "core/kvm/kvm.hpp"
 #include "stress/bench/child_process.hpp"
+#include "stress/bench/race.hpp"
 #include "stress/bench/rounds.hpp"
 #include "stress/setup.hpp"
 #include "topology/plan.hpp"
@@ -51,6 +52,12 @@ public:
             return exit();
         if (name == "memory")
             return memory();
+        if (name == "race")
+            return run_race({.commands = _request.commands,
+                             .lines = _request.lines,
+                             .rounds = _request.repeat,
+                             .timeout = _request.timeout},
+                            _announce, _done);
         return plan();
     }
 
@@ -197,7 +204,7 @@ private:
 } // namespace
 
 const std::vector<std::string>& bench_names() {
-    static const std::vector<std::string> names{"bringup", "exit", "memory", "plan"};
+    static const std::vector<std::string> names{"bringup", "exit", "memory", "plan", "race"};
     return names;
 }
 
@@ -217,8 +224,11 @@ Status run_bench(const BenchRequest& request, const Announce& progress, const Do
             return fail(ErrorKind::bad_input, fmt::format("run the benchmark \"{}\"", name),
                         "there is none of that name",
                         fmt::format("there are: {}", fmt::join(bench_names(), ", ")));
+    auto names = request.names.empty() ? bench_names() : request.names;
+    if (request.names.empty() && request.commands.empty() && request.lines.empty())
+        std::erase(names, "race");
     Bench bench{request, progress, done};
-    for (const auto& name : request.names.empty() ? bench_names() : request.names)
+    for (const auto& name : names)
         if (auto ran = bench.run(name); !ran)
             return ran;
     return {};

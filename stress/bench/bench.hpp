@@ -20,6 +20,9 @@ struct BenchRequest {
     // A shell command that is timed as a whole in turn with bringup; empty: none. It has to end with 0, since
     // what fails is fast.
     std::string against;
+    // Of race, see there; without commands it is not one of all.
+    std::vector<std::string> commands;
+    std::vector<std::string> lines;
     std::chrono::milliseconds timeout{300'000};
 };
 

@@ -116,12 +116,15 @@ public:
     Child(Child&&) = delete;
     Child& operator=(Child&&) = delete;
     ~Child() {
-        if (_pid == 0)
-            return;
-        ::kill(-_pid, SIGKILL);
-        wait();
+        if (_pid != 0)
+            kill();
     }
 
+    // With its group.
+    int kill() {
+        ::kill(-_pid, SIGKILL);
+        return wait();
+    }
     int wait() {
         const auto pid = std::exchange(_pid, 0);
         int status = 0;
@@ -134,23 +137,28 @@ private:
     pid_t _pid;
 };
 
-// What a child prints, of which only the first line and the end are kept.
+// What a child prints, of which only the first line and the end are kept; the lines are shown to `on_line`.
 class Output {
 public:
-    explicit Output(Clock::time_point start) : _start{start} {}
+    Output(Clock::time_point start, const OnLine& on_line) : _start{start}, _on_line{on_line} {}
 
     // What one read() gives; whether there may be more.
     bool read_stdout(int fd) {
         const auto bytes = read_some(fd);
-        if (!bytes.empty() && !_line_ended)
-            add_to_line(bytes);
+        add_to_line(bytes);
         return !bytes.empty();
     }
     bool read_stderr(int fd) { return !read_some(fd).empty(); }
     // Whether read() has come to the end of a stream, which then needs no more polling.
     [[nodiscard]] bool at_end() const { return _at_end; }
+    // Whether a line came after which nothing more is wanted.
+    [[nodiscard]] bool is_enough() const { return _is_enough; }
 
-    ChildRun take() { return std::move(_run); }
+    ChildRun take() {
+        if (!_first_ended)
+            _run.line = _line;
+        return std::move(_run);
+    }
 
 private:
     std::string_view read_some(int fd) {
@@ -164,18 +172,35 @@ private:
     }
 
     void add_to_line(std::string_view bytes) {
-        const auto newline = bytes.find('\n');
-        _run.line += bytes.substr(0, std::min(newline, most_kept - _run.line.size()));
-        if (newline == std::string_view::npos)
-            return;
-        _line_ended = true;
-        _run.seconds_to_line = seconds_since(_start);
+        while (!bytes.empty() && !_is_enough) {
+            const auto newline = bytes.find('\n');
+            _line += bytes.substr(0, std::min(newline, most_kept - _line.size()));
+            if (newline == std::string_view::npos)
+                return;
+            bytes.remove_prefix(newline + 1);
+            take_line();
+        }
+    }
+    void take_line() {
+        const auto seconds = seconds_since(_start);
+        if (!_first_ended) {
+            _run.line = _line;
+            _run.seconds_to_line = seconds;
+            _first_ended = true;
+        }
+        if (_line.ends_with('\r'))
+            _line.pop_back(); // a serial console's
+        _is_enough = _on_line && !_on_line(_line, seconds);
+        _line.clear();
     }
 
     Clock::time_point _start;
     std::array<char, most_kept> _buffer{};
+    const OnLine& _on_line;
     ChildRun _run;
-    bool _line_ended = false;
+    std::string _line; // so far
+    bool _first_ended = false;
+    bool _is_enough = false;
     bool _at_end = false;
 };
 
@@ -186,7 +211,8 @@ std::string last_words(std::string_view output) {
 
 } // namespace
 
-Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chrono::milliseconds deadline) {
+Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chrono::milliseconds deadline,
+                           const OnLine& on_line) {
     auto out = make_pipe();
     auto err = make_pipe();
     if (auto made = first_error(out, err); !made)
@@ -206,11 +232,11 @@ Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chron
         return fail_errno(ErrorKind::host_lacks, "wait for a program (pidfd_open)", "use Linux 5.3 or newer");
 
     const auto asked = [&] { return fmt::format("run {}", fmt::join(arguments, " ")); };
-    Output output{start};
+    Output output{start, on_line};
     std::array<pollfd, 4> waiting{pollfd{signals.fd(), POLLIN, 0}, pollfd{ended.get(), POLLIN, 0},
                                   pollfd{out->in.get(), POLLIN, 0}, pollfd{err->in.get(), POLLIN, 0}};
     auto& [signalled, end, prints, complains] = waiting;
-    while (end.revents == 0) {
+    while (end.revents == 0 && !output.is_enough()) {
         const auto left =
             std::chrono::duration_cast<std::chrono::milliseconds>(start + deadline - Clock::now()).count();
         if (left <= 0)
@@ -241,7 +267,7 @@ Result<ChildRun> run_child(const std::vector<std::string>& arguments, std::chron
     }
     auto run = output.take();
     run.seconds_to_end = seconds_to_end;
-    run.exit_code = child.wait();
+    run.exit_code = end.revents == 0 ? child.kill() : child.wait();
     return run;
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -17,11 +19,16 @@ struct ChildRun {
     std::string last_output; // the last 4 KiB of stdout and stderr, about as they came
 };
 
+// Called with each whole line on the child's stdout, the first 4 KiB of it and without its end, and the
+// seconds since the start; false when nothing more is wanted of the child.
+using OnLine = std::function<bool(std::string_view line, double seconds)>;
+
 // Runs `arguments` (the first is a path, or a name for PATH) with /dev/null as its stdin, until it ends;
-// what it leaves running is left alone. At the deadline it and its process group are killed. Errors:
-// host_lacks when it cannot be started, deadline, cancelled by SIGINT or SIGTERM.
+// what it leaves running is left alone. At the deadline, and where `on_line` wants nothing more, it and its
+// process group are killed. Errors: host_lacks when it cannot be started, deadline, cancelled by SIGINT or
+// SIGTERM.
 [[nodiscard]] Result<ChildRun> run_child(const std::vector<std::string>& arguments,
-                                         std::chrono::milliseconds deadline);
+                                         std::chrono::milliseconds deadline, const OnLine& on_line = {});
 
 // "exit code 3 after 0.02 s; it said: ...", with the last three lines that it printed; a signal by its name.
 [[nodiscard]] std::string ending_text(const ChildRun& run);

@@ -219,8 +219,29 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{"PictureThatCannotBeWritten", {"plan", "--vcpus", "2", "--svg", "/nonexistent/p.svg"}, 2},
         UsageCase{"FolderThatCannotBeMade", {"validate", "-o", "/proc/nestbed"}, 2},
         UsageCase{"UnknownCheck", {"validate", "--only", "frobnicate", "-o", "/tmp"}, 2},
-        UsageCase{"UnknownBenchmark", {"bench", "frobnicate"}, 2}),
+        UsageCase{"UnknownBenchmark", {"bench", "frobnicate"}, 2},
+        UsageCase{"RaceOfNobody", {"bench", "race"}, 2},
+        UsageCase{"RaceOfOne", {"bench", "--command", "echo a", "--line", "a", "race"}, 2},
+        UsageCase{"Race",
+                  {"bench", "race", "--command", "echo a", "--line", "a", "--command", "echo a", "--repeat",
+                   "2", "--json"},
+                  0}),
     [](const auto& one) { return one.param.name; });
+
+// The kernel that is none ends it before anything boots.
+TEST(CliLab, WarnsOfSeveralEmulatedCpusWhereGuestsKeepThemBusy) {
+    const auto says = [](const char* cpus, const char* command) {
+        const auto child = bench::run_child(
+            {program, "lab", "--cpus", cpus, "--kernel", "/nonexistent/kernel", "--", command}, 60s);
+        EXPECT_TRUE(child) << child.error().message();
+        EXPECT_NE(child->exit_code, 0);
+        return child->last_output;
+    };
+    const auto warning = testing::HasSubstr("on several emulated CPUs guests end in a triple fault");
+    EXPECT_THAT(says("2", "tower"), warning);
+    EXPECT_THAT(says("1", "tower"), testing::Not(warning));
+    EXPECT_THAT(says("2", "check"), testing::Not(warning));
+}
 
 } // namespace
 } // namespace nestbed

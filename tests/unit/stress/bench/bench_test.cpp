@@ -28,7 +28,7 @@ TEST(RunBench, RefusesANameThatIsNoneBeforeAnythingRuns) {
     ASSERT_FALSE(ran);
     EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
     EXPECT_THAT(ran.error().asked, HasSubstr("frobnicate"));
-    EXPECT_THAT(ran.error().remedy, HasSubstr("bringup, exit, memory, plan"));
+    EXPECT_THAT(ran.error().remedy, HasSubstr("bringup, exit, memory, plan, race"));
     EXPECT_EQ(calls, 0U);
 }
 

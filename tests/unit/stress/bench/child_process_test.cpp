@@ -1,7 +1,10 @@
 #include "stress/bench/child_process.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -67,6 +70,26 @@ TEST(RunChild, KeepsTheStartOfALineWithoutEnd) {
     ASSERT_TRUE(run);
     EXPECT_EQ(run->line, std::string(4096, '\0'));
     EXPECT_EQ(run->seconds_to_line, 0);
+}
+
+TEST(RunChild, ShowsEachLineAndEndsAtTheLastThatIsWanted) {
+    std::vector<std::string> lines;
+    std::vector<double> at;
+    const auto run =
+        run_child({"/bin/sh", "-c",
+                   "printf 'one\\r\\ntw'; sleep 0.1; printf 'o\\n\\n'; head -c 5000 /dev/zero | tr '\\0' x; "
+                   "echo; echo last; sleep 60; echo never"},
+                  patience, [&](std::string_view line, double seconds) {
+                      lines.emplace_back(line);
+                      at.push_back(seconds);
+                      return line != "last";
+                  });
+    ASSERT_TRUE(run) << run.error().message();
+    EXPECT_THAT(lines, testing::ElementsAre("one", "two", "", std::string(4096, 'x'), "last"));
+    EXPECT_TRUE(std::ranges::is_sorted(at));
+    EXPECT_GT(at[1], at[0] + 0.05);
+    EXPECT_EQ(run->seconds_to_line, at[0]);
+    EXPECT_EQ(run->exit_code, 128 + SIGKILL);
 }
 
 TEST(RunChild, DoesNotWaitForWhatTheChildLeavesRunning) {
