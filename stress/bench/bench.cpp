@@ -208,6 +208,15 @@ const std::vector<std::string>& bench_names() {
     return names;
 }
 
+std::vector<std::string> chosen_benches(const BenchRequest& request) {
+    if (!request.names.empty())
+        return request.names;
+    auto names = bench_names();
+    if (request.commands.empty() && request.lines.empty())
+        std::erase(names, "race");
+    return names;
+}
+
 Result<double> parse_figure(const std::string& line) {
     double value = 0;
     const auto* const last = line.data() + line.size();
@@ -224,11 +233,8 @@ Status run_bench(const BenchRequest& request, const Announce& progress, const Do
             return fail(ErrorKind::bad_input, fmt::format("run the benchmark \"{}\"", name),
                         "there is none of that name",
                         fmt::format("there are: {}", fmt::join(bench_names(), ", ")));
-    auto names = request.names.empty() ? bench_names() : request.names;
-    if (request.names.empty() && request.commands.empty() && request.lines.empty())
-        std::erase(names, "race");
     Bench bench{request, progress, done};
-    for (const auto& name : names)
+    for (const auto& name : chosen_benches(request))
         if (auto ran = bench.run(name); !ran)
             return ran;
     return {};

@@ -20,13 +20,16 @@ struct BenchRequest {
     // A shell command that is timed as a whole in turn with bringup; empty: none. It has to end with 0, since
     // what fails is fast.
     std::string against;
-    // Of race, see there; without commands it is not one of all.
+    // Of race, see there.
     std::vector<std::string> commands;
     std::vector<std::string> lines;
     std::chrono::milliseconds timeout{300'000};
 };
 
 [[nodiscard]] const std::vector<std::string>& bench_names();
+
+// Those that are asked for: race is one of all where there is something to race.
+[[nodiscard]] std::vector<std::string> chosen_benches(const BenchRequest& request);
 
 // Calls `done` with each figure and `progress` before each round. Errors: bad_input for unknown names and for
 // an `against` that fails; a child that fails ends the run with its Error, the figures before it and that of

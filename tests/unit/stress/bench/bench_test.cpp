@@ -19,6 +19,16 @@ TEST(ParseFigure, TakesANumberAndNothingElse) {
     EXPECT_THAT(parse_figure("\x1b[2J").error().found, HasSubstr("\"?[2J\""));
 }
 
+TEST(ChosenBenches, AreAllButARaceOfNobody) {
+    using testing::ElementsAre;
+    BenchRequest request;
+    EXPECT_THAT(chosen_benches(request), ElementsAre("bringup", "exit", "memory", "plan"));
+    request.commands = {"a"};
+    EXPECT_THAT(chosen_benches(request), ElementsAre("bringup", "exit", "memory", "plan", "race"));
+    request.names = {"plan"};
+    EXPECT_THAT(chosen_benches(request), ElementsAre("plan"));
+}
+
 TEST(RunBench, RefusesANameThatIsNoneBeforeAnythingRuns) {
     BenchRequest request;
     request.names = {"plan", "frobnicate"};
