@@ -88,6 +88,9 @@ TEST_F(Emulated, ValidateLeavesItsDocumentHere) {
     const auto json = nlohmann::json::parse(read(folder() / "out/here/run.json"), nullptr, false);
     ASSERT_TRUE(json.is_object());
     EXPECT_EQ(json["outcome"], "passed");
+    const auto& parameters = json["host"]["module_parameters"];
+    EXPECT_EQ(parameters["kvm_amd.nested"], "1");
+    EXPECT_EQ(parameters["kvm.tsc_tolerance_ppm"], "100000"); // see lab/silicon.cpp
 }
 
 TEST_F(Emulated, FilesThatTheArgumentsNameGoInAndExitCodesComeOut) {
