@@ -1,5 +1,6 @@
 #include "core/guest/apic.hpp"
 #include "core/guest/runtime.hpp"
+#include "stress/guest/patience.hpp"
 #include "stress/wire/jobs.hpp"
 
 namespace nestbed::guest {
@@ -48,8 +49,9 @@ NESTBED_JOB(exit_cost, "exits.cost", "What one exit costs, and that each one arr
     const auto length = job_argument(iterations);
     const auto table = job_argument(samples);
     auto* const out = pointer_to<std::uint64_t>(table) + mailbox.vcpu * length;
+    const Patience patience{job_argument(Argument::patience), job_argument(least)};
     set_interrupt_handler(stress::wire::exits::vector, &count_self_ipi);
-    for (std::uint64_t round = 0; round < length; ++round) {
+    for (std::uint64_t round = 0; round < length && !patience.ends_before(round); ++round) {
         const auto start = rdtsc();
         exit_once(which, round);
         const auto end = rdtsc();

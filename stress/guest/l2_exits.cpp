@@ -2,6 +2,7 @@
 #include "stress/guest/l2_svm.hpp"
 #include "stress/guest/l2_tables.hpp"
 #include "stress/guest/l2_vmx.hpp"
+#include "stress/guest/patience.hpp"
 #include "stress/wire/jobs.hpp"
 #include "stress/wire/l2_exit_mix.hpp"
 
@@ -81,6 +82,8 @@ void leave_and_enter() {
     const auto loops = job_argument(rounds);
     auto* const times = pointer_to<std::uint64_t>(job_argument(samples)) + mailbox.vcpu * kinds * loops;
     auto* const counts = pointer_to<Counts>(job_argument(Argument::counts)) + mailbox.vcpu * kinds;
+    const auto fewest = job_argument(least);
+    const auto ticks = job_argument(Argument::patience);
     Driver::enable();
     Driver l2{shared_tables<Driver>()};
     for (std::uint64_t kind = 0; kind < kinds; ++kind) {
@@ -88,7 +91,12 @@ void leave_and_enter() {
             continue;
         auto& mine = counts[kind];
         auto code = [&] {
+            const Patience patience{ticks, fewest};
             for (std::uint64_t round = 0; round < loops; ++round) {
+                if (patience.ends_before(round)) {
+                    mine.given_up = 1;
+                    break;
+                }
                 const auto start = rdtsc();
                 exit_once<Driver>(kind);
                 times[kind * loops + round] = rdtsc() - start;

@@ -99,6 +99,9 @@ enum Argument {
 enum Value { fired, early };
 } // namespace timer
 
+// Of jobs whose rounds may be slow beyond measure, in a guest of a guest of a guest: they stop early once
+// `patience` TSC ticks have passed and `least` rounds are done. A patience of 0 has no end.
+
 // "exits.cost": one kind of exit in a loop, timed one by one.
 namespace exits {
 inline constexpr std::uint8_t vector = 0xd2;
@@ -107,6 +110,8 @@ enum Argument {
     kind,       // Kind
     iterations, //
     samples,    // GPA of u64[vcpus][iterations]: TSC ticks; 0: take none
+    least,
+    patience,
 };
 enum Value { done };
 } // namespace exits
@@ -122,12 +127,15 @@ struct Counts {
     std::uint64_t wrong;      // by L1: exits of another
     std::uint64_t wrong_code; // the last of these
     std::uint64_t ended;      // 1: L2 came to its end
+    std::uint64_t given_up;   // by L2: 1 where its patience ended before the rounds did
 };
 enum Argument {
     reports, // GPA from which on memory is free, see nested/guest/memory.hpp
     rounds,  //
     samples, // GPA of u64[vcpus][kinds][rounds]: TSC ticks in L2 from before the instruction to after it
     counts,  // GPA of Counts[vcpus][kinds]
+    least,
+    patience, // for each kind
 };
 // Of "nested.l2_prepare_svm" and "nested.l2_prepare_vmx", after `reports`.
 enum PrepareArgument {

@@ -14,6 +14,7 @@
 
 #include "process_state.hpp"
 #include "stress/payload.hpp"
+#include "stress/wire/jobs.hpp"
 #include "tests/support/machine.hpp"
 #include "topology/verify.hpp"
 
@@ -221,6 +222,29 @@ TEST_F(GoodMachine, AJobOnSomeVcpusIsRunByThoseAlone) {
     ASSERT_TRUE(ran) << ran.error().message();
     for (std::uint32_t vcpu = 0; vcpu < 4; ++vcpu)
         EXPECT_EQ(machine->mailbox(vcpu).jobs_done != 0, vcpu == 1 || vcpu == 2) << vcpu;
+}
+
+TEST_F(GoodMachine, SlowRoundsEndWithTheirPatienceAndNotBeforeTheFewest) {
+    namespace job = stress::wire::exits;
+    const auto machine = created(*plan_for(2));
+    ASSERT_TRUE(machine);
+    ASSERT_TRUE(machine->boot(test::patience));
+    const auto done = [&](std::uint64_t least, std::uint64_t ticks) {
+        const auto ran = machine->run_job({.name = "exits.cost",
+                                           .arguments = {job::port_out, 300, 0, least, ticks},
+                                           .first_vcpu = 1,
+                                           .end_vcpu = 2,
+                                           .deadline = test::patience});
+        EXPECT_TRUE(ran) << ran.error().message();
+        return machine->mailbox(1).job_value[job::done];
+    };
+    EXPECT_EQ(done(7, 0), 300U) << "no end to it";
+    EXPECT_EQ(done(7, ~std::uint64_t{0}), 300U) << "more than it takes";
+    EXPECT_EQ(done(7, 1), 7U) << "none at all";
+    EXPECT_EQ(done(300, 1), 300U);
+    const auto some = done(2, 20 * machine->tsc_khz() / 1000); // 20 us, of some us each
+    EXPECT_GE(some, 2U);
+    EXPECT_LT(some, 300U);
 }
 
 TEST_F(GoodMachine, AnInterruptThatNobodyExpectsIsCountedWithItsVector) {

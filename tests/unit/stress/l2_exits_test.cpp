@@ -20,8 +20,8 @@ L2Vendor vendor() {
 }
 
 std::vector<Counts> sound(std::size_t vcpus) {
-    return std::vector<Counts>(vcpus * kinds,
-                               {.made = 64, .handled = 64, .wrong = 0, .wrong_code = 0, .ended = 1});
+    return std::vector<Counts>(
+        vcpus * kinds, {.made = 64, .handled = 64, .wrong = 0, .wrong_code = 0, .ended = 1, .given_up = 0});
 }
 
 TEST(L2Exits, SoundOnesPass) {
