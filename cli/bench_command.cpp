@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/output.hpp"
+#include "cli/progress_line.hpp"
 #include "cli/seconds.hpp"
 #include "report/host_facts.hpp"
 #include "report/json_file.hpp"
@@ -37,13 +38,16 @@ int run_bench(const BenchOptions& options) {
     request.timeout = milliseconds_of(options.timeout_s);
     const auto facts = report::gather_host_facts(nullptr, nullptr);
     std::vector<bench::Figure> figures;
+    ProgressLine line{STDERR_FILENO, false};
     const auto ran = bench::run_bench(
-        request, [](const std::string& what) { remark(fmt::format("  ... {}\n", what)); },
+        request, [&](const std::string& what, double fraction) { line.show(what, fraction); },
         [&](const bench::Figure& figure) {
             figures.push_back(figure);
+            line.clear();
             if (!options.json)
                 print(bench::to_text(figure));
         });
+    line.clear();
     // What was measured before something went wrong is kept.
     const auto document = bench::to_json(figures, facts, ran ? nullptr : &ran.error());
     if (options.json)

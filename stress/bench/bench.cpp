@@ -22,7 +22,6 @@ namespace nestbed::bench {
 namespace {
 
 using Samples = std::vector<double>;
-using Announce = std::function<void(const std::string&)>;
 using Done = std::function<void(const Figure&)>;
 
 constexpr std::uint64_t exits_counted = 5000;
@@ -39,7 +38,7 @@ ErrorKind kind_of(int exit_code) {
 
 class Bench {
 public:
-    Bench(const BenchRequest& request, const Announce& announce, const Done& done)
+    Bench(const BenchRequest& request, const Progress& announce, const Done& done)
         : _request{request}, _announce{announce}, _done{done},
           _floor{
               (std::filesystem::path{request.program}.parent_path().parent_path() / "bench" / "nestbed-floor")
@@ -89,7 +88,7 @@ private:
 
     Rounds take(std::string_view name, unsigned rounds, const std::vector<Sampler>& samplers) {
         return take_in_turn(rounds, samplers, [&](unsigned round) {
-            _announce(fmt::format("{} {} of {}", name, round, rounds));
+            _announce(fmt::format("{} {} of {}", name, round, rounds), (round - 1.0) / rounds);
         });
     }
     void tell(const std::optional<Figure>& figure) {
@@ -164,7 +163,7 @@ private:
     }
 
     Status plan() {
-        _announce("plan");
+        _announce("plan", 0);
         const auto host = topology::discover("pack:16 [numa(memory=64GB)] core:128 pu:2");
         if (!host)
             return tl::unexpected{host.error()};
@@ -196,7 +195,7 @@ private:
     }
 
     const BenchRequest& _request;
-    const Announce& _announce;
+    const Progress& _announce;
     const Done& _done;
     std::string _floor;
 };
@@ -227,16 +226,23 @@ Result<double> parse_figure(const std::string& line) {
     return value;
 }
 
-Status run_bench(const BenchRequest& request, const Announce& progress, const Done& done) {
+Status run_bench(const BenchRequest& request, const Progress& progress, const Done& done) {
     for (const auto& name : request.names)
         if (std::ranges::find(bench_names(), name) == bench_names().end())
             return fail(ErrorKind::bad_input, fmt::format("run the benchmark \"{}\"", name),
                         "there is none of that name",
                         fmt::format("there are: {}", fmt::join(bench_names(), ", ")));
-    Bench bench{request, progress, done};
-    for (const auto& name : chosen_benches(request))
+    const auto names = chosen_benches(request);
+    double ended = 0;
+    const Progress of_all = [&](const std::string& what, double fraction) {
+        progress(what, (ended + fraction) / static_cast<double>(names.size()));
+    };
+    Bench bench{request, of_all, done};
+    for (const auto& name : names) {
         if (auto ran = bench.run(name); !ran)
             return ran;
+        ++ended;
+    }
     return {};
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "stress/bench/figure.hpp"
+#include "stress/bench/progress.hpp"
 
 namespace nestbed::bench {
 
@@ -31,11 +32,11 @@ struct BenchRequest {
 // Those that are asked for: race is one of all where there is something to race.
 [[nodiscard]] std::vector<std::string> chosen_benches(const BenchRequest& request);
 
-// Calls `done` with each figure and `progress` before each round. Errors: bad_input for unknown names and for
-// an `against` that fails; a child that fails ends the run with its Error, the figures before it and that of
-// the rounds before it having been passed to `done`.
-[[nodiscard]] Status run_bench(const BenchRequest& request,
-                               const std::function<void(const std::string&)>& progress,
+// Calls `done` with each figure, and `progress` before each round with what it is and how much of all is
+// done, 0 to 1. Errors: bad_input for unknown names and for an `against` that fails; a child that fails ends
+// the run with its Error, the figures before it and that of the rounds before it having been passed to
+// `done`.
+[[nodiscard]] Status run_bench(const BenchRequest& request, const Progress& progress,
                                const std::function<void(const Figure&)>& done);
 
 // What a child printed as its figure. Errors: check_failed where that is no number.

@@ -27,13 +27,16 @@ public:
           _seconds(_patterns.size(), Samples(request.commands.size())),
           _late(_patterns.size(), std::vector<unsigned>(request.commands.size())) {}
 
-    Status run(const std::function<void(const std::string&)>& progress) {
+    Status run(const Progress& progress) {
+        const auto starts = static_cast<double>(_request.rounds * _request.commands.size());
+        double started = 0;
         for (unsigned round = 1; round <= _request.rounds; ++round)
             for (std::size_t who = 0; who < _request.commands.size(); ++who) {
-                progress(fmt::format("race {} of {}: {}", round, _request.rounds,
-                                     name_of(_request.commands[who])));
-                if (auto started = start(who); !started)
-                    return started;
+                progress(
+                    fmt::format("race {} of {}: {}", round, _request.rounds, name_of(_request.commands[who])),
+                    started++ / starts);
+                if (auto ran = start(who); !ran)
+                    return ran;
             }
         return {};
     }
@@ -99,7 +102,7 @@ private:
 
 } // namespace
 
-Status run_race(const RaceRequest& request, const std::function<void(const std::string&)>& progress,
+Status run_race(const RaceRequest& request, const Progress& progress,
                 const std::function<void(const Figure&)>& done) {
     if (request.commands.size() < 2 || request.lines.empty())
         return fail(ErrorKind::bad_input, "race commands",

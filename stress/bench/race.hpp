@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "stress/bench/figure.hpp"
+#include "stress/bench/progress.hpp"
 
 namespace nestbed::bench {
 
@@ -25,8 +26,7 @@ struct RaceRequest {
 // Calls `progress` before each start, and `done` at the end with a figure for each line and each command but
 // the first: seconds from the start, pair by pair. Errors: bad_input for what cannot be raced, check_failed
 // where a command ends without all of the lines, the figures of the rounds before it having been passed on.
-[[nodiscard]] Status run_race(const RaceRequest& request,
-                              const std::function<void(const std::string&)>& progress,
+[[nodiscard]] Status run_race(const RaceRequest& request, const Progress& progress,
                               const std::function<void(const Figure&)>& done);
 
 } // namespace nestbed::bench

@@ -34,7 +34,7 @@ TEST(RunBench, RefusesANameThatIsNoneBeforeAnythingRuns) {
     request.names = {"plan", "frobnicate"};
     std::size_t calls = 0;
     const auto ran = run_bench(
-        request, [&](const std::string&) { ++calls; }, [&](const Figure&) { ++calls; });
+        request, [&](const std::string&, double) { ++calls; }, [&](const Figure&) { ++calls; });
     ASSERT_FALSE(ran);
     EXPECT_EQ(ran.error().kind, ErrorKind::bad_input);
     EXPECT_THAT(ran.error().asked, HasSubstr("frobnicate"));
@@ -47,7 +47,8 @@ TEST(RunBench, HasOneFigureForEachPolicy) {
     request.names = {"plan"};
     std::vector<std::string> names;
     const auto ran = run_bench(
-        request, [](const std::string&) {}, [&](const Figure& figure) { names.push_back(figure.name); });
+        request, [](const std::string&, double) {},
+        [&](const Figure& figure) { names.push_back(figure.name); });
     ASSERT_TRUE(ran) << ran.error().message();
     EXPECT_THAT(names, testing::ElementsAre("plan/none", "plan/compact", "plan/scatter", "plan/numa",
                                             "plan/llc", "plan/smt-avoid", "plan/smt-pair", "plan/interleave",
@@ -60,7 +61,7 @@ TEST(RunBench, SaysWhatAChildEndedWith) {
     request.program = "/bin/false"; // as good as a nestbed that fails
     std::size_t figures = 0;
     const auto ran = run_bench(
-        request, [](const std::string&) {}, [&](const Figure&) { ++figures; });
+        request, [](const std::string&, double) {}, [&](const Figure&) { ++figures; });
     ASSERT_FALSE(ran);
     EXPECT_EQ(ran.error().kind, ErrorKind::check_failed);
     EXPECT_EQ(ran.error().asked, "run /bin/false bench-child exit 5000");

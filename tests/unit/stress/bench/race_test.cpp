@@ -20,11 +20,16 @@ struct Raced {
     Status status;
     std::vector<Figure> figures;
     std::vector<std::string> progress;
+    std::vector<double> fractions;
 };
 Raced race(const RaceRequest& request) {
     Raced raced;
     raced.status = run_race(
-        request, [&](const std::string& what) { raced.progress.push_back(what); },
+        request,
+        [&](const std::string& what, double fraction) {
+            raced.progress.push_back(what);
+            raced.fractions.push_back(fraction);
+        },
         [&](const Figure& figure) { raced.figures.push_back(figure); });
     return raced;
 }
@@ -50,6 +55,7 @@ TEST(Race, ComparesTheFirstCommandWithEachOtherLineByLine) {
     EXPECT_TRUE(second.holds());
     EXPECT_THAT(raced.progress, ElementsAre("race 1 of 2: echo", "race 1 of 2: echo", "race 1 of 2: echo",
                                             "race 2 of 2: echo", "race 2 of 2: echo", "race 2 of 2: echo"));
+    EXPECT_THAT(raced.fractions, ElementsAre(0, 1 / 6.0, 2 / 6.0, 3 / 6.0, 4 / 6.0, 5 / 6.0));
 }
 
 TEST(Race, OneLineMayBeTwoOfThem) {
@@ -60,8 +66,8 @@ TEST(Race, OneLineMayBeTwoOfThem) {
 }
 
 TEST(Race, WhoIsLateCountsAsTheDeadlineAndIsNamed) {
-    const auto raced =
-        race({.commands = {"echo a", "/bin/sleep 60; echo a"}, .lines = {"a"}, .rounds = 1, .timeout = 300ms});
+    const auto raced = race(
+        {.commands = {"echo a", "/bin/sleep 60; echo a"}, .lines = {"a"}, .rounds = 1, .timeout = 300ms});
     ASSERT_TRUE(raced.status) << raced.status.error().message();
     ASSERT_EQ(raced.figures.size(), 1U);
     EXPECT_DOUBLE_EQ(raced.figures[0].other->median, 0.3);
