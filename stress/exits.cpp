@@ -71,19 +71,22 @@ Result<Finding> check_exits(const DriverContext& context) {
     const auto before = counts(machine);
     Finding finding{.good = true, .summary = {}};
     std::uint64_t made_alone = 0; // of those that reach user space
+    std::vector<std::string> wrong;
     for (const auto& kind : kinds) {
         auto measured = measure_alone(context, kind);
         if (!measured)
             return tl::unexpected{measured.error()};
         if (kind.reaches_user_space)
             made_alone += measured->made;
+        if (measured->made < fewest_alone)
+            wrong.push_back(fmt::format("vCPU 0, {}: {} exits made, {} or more were to be", kind.name,
+                                        measured->made, fewest_alone));
         finding.measurements.push_back(std::move(measured->cost));
     }
     if (auto ran = machine.run_job(on_all(context, "exits.cost", {job::port_out, exits_together, 0})); !ran)
         return tl::unexpected{ran.error()};
 
     const auto after = counts(machine);
-    std::vector<std::string> wrong;
     std::uint64_t total = 0;
     for (std::uint32_t vcpu = 0; vcpu < machine.vcpus(); ++vcpu) {
         const auto arrived = after[vcpu] - before[vcpu];
