@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
-#include <ranges>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,8 +62,9 @@ int run(const std::vector<std::string>& line) {
         {"lab", [&] { cli::add_lab_command(app, action, line, run); }},
     };
     // Where the line names a command, that one alone: all of them are 70 ms on an emulated host.
-    const auto named = std::ranges::find_first_of(line | std::views::drop(1), commands, {}, {},
-                                                  [](const auto& command) { return command.first; });
+    const auto named = std::find_first_of(
+        line.begin() + (line.empty() ? 0 : 1), line.end(), std::begin(commands), std::end(commands),
+        [](const auto& word, const auto& one) { return word == one.first; });
     for (const auto& [name, add] : commands)
         if (named == line.end() || *named == name)
             add();
