@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <boost/fiber/operations.hpp>
+#include <spdlog/spdlog.h>
 
 #include "base/fd.hpp"
 #include "lab/console.hpp"
@@ -186,18 +187,32 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
     Sender sender;
     std::optional<Ending> asked_for; // the inside has been asked to end, for this
     Deadline patience = Deadline::max();
-    const auto ask_inside = [&](Ending why) {
-        asked_for = why;
-        patience = Clock::now() + request.grace;
-        const auto frame = sender.encode_interrupt();
+    const auto tell_inside = [&](std::string_view frame) {
         [[maybe_unused]] const auto written =
             by_name ? ::write(console->ours.get(), frame.data(), frame.size())
                     : ::send(console->ours.get(), frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    };
+    const auto ask_inside = [&](Ending why) {
+        asked_for = why;
+        patience = Clock::now() + request.grace;
+        tell_inside(sender.encode_interrupt());
+    };
+    auto last_nudge = started;
+    const auto next_nudge = [&] {
+        return heard.up && request.nudge_after.count() > 0
+                   ? std::max(heard.last_sign, last_nudge) + request.nudge_after
+                   : Deadline::max();
     };
     std::optional<Ending> ending;
     while (!ending) {
         const auto now = Clock::now();
         const auto next_sign = heard.up ? heard.last_sign + request.silence : started + request.boot_patience;
+        if (now >= next_nudge()) {
+            spdlog::info("no sign from inside for {:.1f} s: the machine is sent an interrupt",
+                         std::chrono::duration<double>(now - heard.last_sign).count());
+            tell_inside(sender.encode(Heartbeat{}));
+            last_nudge = now;
+        }
         if (heard.failure)
             ending = Ending::failed;
         else if (heard.exit_code)
@@ -223,7 +238,7 @@ Result<AttemptResult> attempt(const AttemptRequest& request, const AttemptObserv
             [[maybe_unused]]
             const auto woken =
                 supervisor.await([&, was_up = heard.up] { return over() || heard.up != was_up; },
-                                 std::min(next_sign, request.deadline), "emulate");
+                                 std::min({next_sign, request.deadline, next_nudge()}), "emulate");
     }
     // It has a result document to write, also of a guest that hangs.
     if (request.engine == Engine::kvm)

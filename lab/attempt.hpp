@@ -28,8 +28,9 @@ struct AttemptRequest {
     std::filesystem::path console_log; // all that the kernel writes
     supervise::Deadline deadline;      // of the whole
     std::chrono::milliseconds boot_patience;
-    std::chrono::milliseconds silence; // longest between two signs of life
-    std::chrono::milliseconds grace;   // after asking the inside to end
+    std::chrono::milliseconds silence;     // longest between two signs of life
+    std::chrono::milliseconds nudge_after; // as in Emulator
+    std::chrono::milliseconds grace;       // after asking the inside to end
 };
 
 struct AttemptObserver {

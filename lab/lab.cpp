@@ -293,6 +293,7 @@ public:
                               .deadline = deadline,
                               .boot_patience = _request.boot_patience.value_or(emulator.boot_patience),
                               .silence = _request.silence.value_or(emulator.silence),
+                              .nudge_after = emulator.nudge_after,
                               .grace = _request.grace},
                              {.up = [&](const Hello&) { result.seconds_to_up = seconds_since(started); },
                               .output =

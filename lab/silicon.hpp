@@ -24,6 +24,9 @@ struct Emulator {
     const char* kernel_words;  // for the kernel's command line
     std::chrono::milliseconds boot_patience;
     std::chrono::milliseconds silence; // longest between two heartbeats, one an emulated second
+    // Where it loses interrupts: after so long without a sign from inside the machine is sent one from
+    // outside, which brings what is pending with it. 0: it loses none.
+    std::chrono::milliseconds nudge_after;
 };
 
 [[nodiscard]] const Emulator& emulator_of(Silicon silicon, Engine engine = Engine::emulator);

@@ -36,12 +36,12 @@ void say(int fd, std::string_view text) {
     }
 }
 
-void wait_for_interrupt() {
+void wait_for(FrameType type) {
     FrameReader reader;
     char byte = 0;
     while (::read(console, &byte, 1) == 1)
         for (const auto& frame : reader.take({&byte, 1}))
-            if (frame.type == FrameType::interrupt)
+            if (frame.type == type)
                 return;
 }
 
@@ -95,10 +95,12 @@ int play(std::string_view situation, const std::string& marker, bool bochs, cons
     if (situation == "resets")
         return end_machine(bochs);
     if (situation == "heeds") {
-        wait_for_interrupt();
+        wait_for(FrameType::interrupt);
         say(frames, sender.encode(ResultFile{marker + ".results/run.json", "partial"}));
         return ends_well(130);
     }
+    if (situation == "oversleeps")
+        wait_for(FrameType::heartbeat);
     if (situation == "intrudes") {
         say(frames, sender.encode(ResultFile{marker + ".elsewhere", "x"}));
         say(frames, sender.encode(ResultFile{marker + ".results/../x", "x"}));

@@ -109,6 +109,15 @@ TEST_F(Lab, BringsBackOutputFilesAndExitCode) {
     EXPECT_THAT(progress, HasSubstr("booting"));
 }
 
+// As QEMU's machine does that has lost its timer's interrupt: the next one brings it.
+TEST_F(Lab, WhoOversleepsIsWoken) {
+    const auto ran = play("oversleeps");
+    ASSERT_TRUE(ran) << ran.error().message();
+    EXPECT_EQ(ran->exit_code, 7);
+    EXPECT_EQ(ran->attempts, 1U);
+    EXPECT_EQ(again, 0);
+}
+
 TEST_F(Lab, WritesNothingWhereItWasNotAskedTo) {
     const auto ran = play("intrudes");
     ASSERT_TRUE(ran) << ran.error().message();
