@@ -70,6 +70,7 @@ int run(const std::vector<std::string>& line) {
             add();
     try {
         std::vector<const char*> words;
+        words.reserve(line.size());
         for (const auto& word : line)
             words.push_back(word.c_str());
         app.parse(static_cast<int>(words.size()), words.data());

@@ -23,7 +23,7 @@ public:
     // still to come. Behind them one a pin once more: what was in service when the pin's message changed
     // last, or the same message where nothing was. A guest may move an interrupt to another CPU from its own
     // handler; its EOI then comes from a CPU that is in no route any more.
-    using Routes = std::array<Message, 2 * pins>;
+    using Routes = std::array<Message, std::size_t{2} * pins>;
 
     struct Init {
         std::uint64_t base = usual_base;

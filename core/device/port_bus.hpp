@@ -33,7 +33,7 @@ public:
 
     // Ports that nobody answers read all ones and swallow what is written, as on a bare ISA bus. False for
     // these.
-    bool dispatch(const PortAccess& access) const {
+    bool dispatch(const PortAccess& access) const { // NOLINT(modernize-use-nodiscard): few want to know
         for (const auto& entry : _entries) {
             if (access.port >= entry.first && access.port - entry.first < entry.count) {
                 entry.device->access(access);

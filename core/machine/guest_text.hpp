@@ -36,6 +36,7 @@ std::vector<std::string> grouped_by_vcpu(const std::vector<std::unique_ptr<VcpuT
         for (const auto& line : lines(*threads[vcpu]))
             by_line[line].push_back(vcpu);
     std::vector<std::string> grouped;
+    grouped.reserve(by_line.size());
     for (const auto& [line, vcpus] : by_line)
         grouped.push_back(vcpu_list(vcpus) + ": " + line);
     return grouped;

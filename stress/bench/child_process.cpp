@@ -28,8 +28,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t most_kept = 4096;       // bytes of the first line, and of the last output
-constexpr std::size_t pipe_bytes = 16 * 4096; // that a pipe holds (pipe(7)): what a child can leave behind
+constexpr std::size_t most_kept = 4096;     // bytes of the first line, and of the last output
+constexpr std::size_t pipe_bytes = 1 << 16; // that a pipe holds (pipe(7)): what a child can leave behind
 constexpr std::size_t lines_told = 3;
 
 double seconds_since(Clock::time_point start) {
@@ -66,6 +66,7 @@ Result<pid_t> spawn(const std::vector<std::string>& arguments, int out, int err)
     ::posix_spawnattr_setpgroup(&attributes, 0);
     ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
     std::vector<char*> argv;
+    argv.reserve(arguments.size() + 1);
     for (const auto& argument : arguments)
         argv.push_back(const_cast<char*>(argument.c_str())); // posix_spawn() does not write to them
     argv.push_back(nullptr);

@@ -22,8 +22,9 @@ protected:
 
     [[nodiscard]] const std::filesystem::path& folder() const { return _folder; }
 
+    // NOLINTNEXTLINE(modernize-use-nodiscard): who asked for the name knows it
     std::filesystem::path write(const std::filesystem::path& name, std::string_view bytes) const {
-        const auto path = _folder / name;
+        auto path = _folder / name;
         std::filesystem::create_directories(path.parent_path());
         std::ofstream{path, std::ios::binary} << bytes;
         return path;
