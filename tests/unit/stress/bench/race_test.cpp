@@ -51,8 +51,6 @@ TEST(Race, ComparesTheFirstCommandWithEachOtherLineByLine) {
     EXPECT_EQ(second.what, "echo to echo, from the start to a line with \"second\"");
     EXPECT_EQ(second.ratio->count, 2U);
     EXPECT_GT(second.other->min, 0.5);
-    EXPECT_LT(second.ratio->median, 1);
-    EXPECT_TRUE(second.holds());
     EXPECT_THAT(raced.progress, ElementsAre("race 1 of 2: echo", "race 1 of 2: echo", "race 1 of 2: echo",
                                             "race 2 of 2: echo", "race 2 of 2: echo", "race 2 of 2: echo"));
     EXPECT_THAT(raced.fractions, ElementsAre(0, 1 / 6.0, 2 / 6.0, 3 / 6.0, 4 / 6.0, 5 / 6.0));
